@@ -1,1 +1,105 @@
-//! plugins
+//! Plugins: what the gateway does to a request and its response, without IO.
+//!
+//! One file per plugin (doc example, settings, behaviour, tests) and one line in
+//! [`PLUGINS`]. Names, fields, priorities and phases are Apache APISIX's, so that
+//! its configurations mean the same here. A plugin never waits: it is asked, says
+//! [`Verdict`], and is asked again when the engine has done what it wished. So it
+//! holds no future, no socket and no clock, and a test is a function call.
+//!
+//! An instance is built and checked once, when a plan is compiled, and is then
+//! shared by all cores and immutable. What must be exact over all cores lives in
+//! [`SharedState`]. Which plugins a route has and in which order they are asked is
+//! the engine's (`proxy::chain`); merging of plugin sets is its `plan::chains`.
+#![forbid(unsafe_code)]
+
+mod exchange;
+pub mod limit;
+mod verdict;
+
+use std::sync::Arc;
+
+use config::{PluginEntry, Report};
+
+pub use exchange::{Attempt, Exchange, Record, Transform};
+pub use limit::SharedState;
+pub use verdict::{Answer, Phases, Resume, Verdict};
+
+/// One configured plugin.
+///
+/// Each method is asked only in the phases that [`phases`](Plugin::phases) names. Inside a phase the
+/// engine asks by descending priority; after any verdict but `Next` and `Answer`
+/// it asks the same plugin again.
+pub trait Plugin: Send + Sync {
+    /// APISIX's name: `limit-count`.
+    fn name(&self) -> &'static str;
+    /// In which phases this instance wants to be asked (its settings may spare some).
+    fn phases(&self) -> Phases;
+    /// The first phase of the request side.
+    fn on_rewrite(&self, _x: &mut dyn Exchange, _resume: Resume) -> Verdict {
+        Verdict::Next
+    }
+    /// The second phase of the request side, after every plugin's rewrite.
+    fn on_access(&self, _x: &mut dyn Exchange, _resume: Resume) -> Verdict {
+        Verdict::Next
+    }
+    /// Before each try at an endpoint: edits this try's own copy of the head.
+    fn on_attempt(&self, _x: &mut dyn Exchange, _attempt: &mut Attempt<'_>) {}
+    /// The response head is there and not yet sent.
+    fn on_response(&self, _x: &mut dyn Exchange, _resume: Resume) -> Verdict {
+        Verdict::Next
+    }
+    /// The exchange is over.
+    fn on_end(&self, _x: &dyn Exchange, _record: &Record) {}
+}
+
+/// What is known of a plugin without an instance of it.
+pub struct PluginInfo {
+    /// APISIX's name.
+    pub name: &'static str,
+    /// Higher runs first inside a phase; `_meta.priority` overrides it.
+    pub priority: i32,
+    /// Every phase that some settings of it use.
+    pub phases: Phases,
+    /// The JSON Schema of its settings.
+    pub schema: fn() -> serde_json::Value,
+    /// An example as an operator writes it, in TOML: the plugin's own table.
+    pub doc: &'static str,
+    /// Checks settings and makes an instance.
+    build: fn(&Setup<'_>, &mut Report) -> Option<Arc<dyn Plugin>>,
+}
+
+/// What an instance is made from.
+pub(crate) struct Setup<'a> {
+    /// The entry as written, `_meta` taken out.
+    pub entry: &'a PluginEntry,
+    /// The resource that the entry stands in.
+    pub owner: &'a str,
+    /// State that outlives the plan.
+    pub shared: &'a SharedState,
+}
+
+/// Every plugin there is, by descending priority.
+pub static PLUGINS: &[PluginInfo] = &[];
+
+/// The plugin of this name, if there is one.
+pub fn find(name: &str) -> Option<&'static PluginInfo> {
+    PLUGINS.iter().find(|info| info.name == name)
+}
+
+/// Checks one entry and makes its instance.
+///
+/// `owner` names the resource that the entry is written in, with its kind:
+/// `route:users`, `service:api`, `plugin_config:common`, `global_rule:1`. Counters
+/// belong to it: the plugin of a service counts for all of the service's routes
+/// together, as in APISIX, so a route that inherits an entry passes the service.
+///
+/// `None` if there was an error; `report` then holds every problem, each with its place.
+pub fn build(
+    entry: &PluginEntry,
+    owner: &str,
+    shared: &SharedState,
+    report: &mut Report,
+) -> Option<Arc<dyn Plugin>> {
+    let info = find(&entry.name)?;
+    (info.build)(&Setup { entry, owner, shared }, report)
+}
