@@ -1,0 +1,6 @@
+//! End-to-end tests over the real binary, one module per feature, cases as data where possible.
+//!
+//! One binary, since each test binary links for seconds and the harness would be compiled into each. The driver is
+//! `RINGWAY_TEST_DRIVER` (`auto` or `epoll`); `RINGWAY_FULL=1` runs the long cases in full; `RINGWAY_KEEP=1` keeps the
+//! temporary folders.
+#![forbid(unsafe_code)]
