@@ -1,4 +1,155 @@
 //! Counters that are exact over all cores.
-/// State shared by all cores.
-#[derive(Clone, Default)]
-pub struct SharedState;
+//!
+//! Made by control once and handed to every plan: what was counted survives a
+//! reload. A counter belongs to the resource (or the group) that limits and to a
+//! digest of its settings, so an unchanged entry goes on counting where it was and
+//! a changed one begins anew, without anyone telling which entries changed.
+//!
+//! Which key a request has is the plugin's; how windows follow one another is
+//! `window`'s; who is forgotten when there are too many is `table`'s.
+
+mod table;
+mod window;
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use config::{Kind, Value};
+
+use table::Table;
+pub use window::{Decision, Quota, Window};
+
+/// Counters at most, over all plugins and keys; beyond it expired ones go, then
+/// those that were asked for longest ago.
+pub const KEYS_MAX: usize = table::KEYS_MAX;
+
+/// State of plugins that outlives a plan and is one for all cores. A clone is the
+/// same state.
+#[derive(Clone)]
+pub struct SharedState(Arc<Shared>);
+
+struct Shared {
+    counters: Table,
+    secrets: [RandomState; 2],
+}
+
+/// Whose counters: one limit of one resource, with its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner(u128);
+
+impl SharedState {
+    /// No counters yet. One per process: a second one counts apart.
+    pub fn new() -> SharedState {
+        let secrets = [RandomState::new(), RandomState::new()];
+        SharedState(Arc::new(Shared { counters: Table::new(), secrets }))
+    }
+
+    /// The owner of counters: `name` is the resource or group, `settings` what was
+    /// written there (the order of keys is none of its meaning), `part` tells the
+    /// limits of one plugin apart.
+    pub fn owner(&self, name: &str, settings: &Value, part: usize) -> Owner {
+        Owner(self.0.fingerprint(|hasher| {
+            name.hash(hasher);
+            part.hash(hasher);
+            digest(settings, hasher);
+        }))
+    }
+
+    /// Counts one request of `key` at `now_millis` (since the epoch) against
+    /// `quota`. Allocates only for a key that is new.
+    pub fn take(&self, owner: Owner, key: &[u8], now_millis: u64, quota: &Quota) -> Decision {
+        let key = self.0.fingerprint(|hasher| {
+            hasher.write_u128(owner.0);
+            hasher.write(key);
+        });
+        self.0.counters.take(key, now_millis, quota)
+    }
+
+    /// How many counters are held, expired ones that nobody displaced among them.
+    pub fn counters(&self) -> usize {
+        self.0.counters.len()
+    }
+}
+
+impl Default for SharedState {
+    fn default() -> SharedState {
+        SharedState::new()
+    }
+}
+
+impl Shared {
+    fn fingerprint(&self, feed: impl Fn(&mut std::hash::DefaultHasher)) -> u128 {
+        let [high, low] = &self.secrets;
+        let half = |secret: &RandomState| {
+            let mut hasher = secret.build_hasher();
+            feed(&mut hasher);
+            u128::from(hasher.finish())
+        };
+        half(high) << 64 | half(low)
+    }
+}
+
+/// Feeds what `value` means: not its places and not the order of a table's keys.
+fn digest(value: &Value, hasher: &mut impl Hasher) {
+    std::mem::discriminant(&value.kind).hash(hasher);
+    match &value.kind {
+        Kind::Null => {}
+        Kind::Bool(flag) => flag.hash(hasher),
+        Kind::Integer(number) => number.hash(hasher),
+        Kind::Float(number) => number.to_bits().hash(hasher),
+        Kind::String(text) => text.hash(hasher),
+        Kind::Array(items) => {
+            items.len().hash(hasher);
+            items.iter().for_each(|item| digest(item, hasher));
+        }
+        Kind::Table(fields) => {
+            let mut fields: Vec<_> = fields.iter().map(|(key, value)| (&key.name, value)).collect();
+            fields.sort_by_key(|(name, _)| *name);
+            fields.len().hash(hasher);
+            for (name, value) in fields {
+                name.hash(hasher);
+                digest(value, hasher);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_owner_is_its_name_settings_and_part() {
+        let shared = SharedState::new();
+        let owner = |name, settings: serde_json::Value, part| shared.owner(name, &settings.into(), part);
+        let first = owner("route:a", json!({"count": 1, "key": "x"}), 0);
+        assert_eq!(first, owner("route:a", json!({"key": "x", "count": 1}), 0));
+        assert_ne!(first, owner("route:b", json!({"count": 1, "key": "x"}), 0));
+        assert_ne!(first, owner("route:a", json!({"count": 2, "key": "x"}), 0));
+        assert_ne!(first, owner("route:a", json!({"count": "1", "key": "x"}), 0));
+        assert_ne!(first, owner("route:a", json!({"count": 1, "key": "x"}), 1));
+        assert_ne!(owner("a", json!([[1], 2]), 0), owner("a", json!([[1, 2]]), 0));
+    }
+
+    #[test]
+    fn exactly_the_limit_passes_over_all_threads() {
+        let shared = SharedState::new();
+        let owner = shared.owner("route:a", &json!({}).into(), 0);
+        let quota = Quota { limit: 1000, window_millis: 60_000, window: Window::Fixed };
+        let passed = |shared: SharedState| {
+            (0..500).filter(|_| shared.take(owner, b"10.0.0.1", 5, &quota).allowed).count()
+        };
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let shared = shared.clone();
+                std::thread::spawn(move || passed(shared))
+            })
+            .collect();
+        let total: usize = threads.into_iter().map(|thread| thread.join().expect("it counts")).sum();
+        assert_eq!(total, 1000);
+        assert_eq!(shared.counters(), 1);
+    }
+}
