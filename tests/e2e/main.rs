@@ -4,3 +4,12 @@
 //! `RINGWAY_TEST_DRIVER` (`auto` or `epoll`); `RINGWAY_FULL=1` runs the long cases in full; `RINGWAY_KEEP=1` keeps the
 //! temporary folders.
 #![forbid(unsafe_code)]
+mod aborts;
+mod bodies;
+mod connections;
+mod framing;
+mod headers;
+mod limits;
+mod targets;
+mod timeouts;
+mod upgrade;

@@ -12,6 +12,7 @@ pub mod neighbour;
 pub mod origin;
 pub mod pattern;
 pub mod process;
+pub mod table;
 pub mod wait;
 pub mod websocket;
 pub mod wire;
