@@ -1,0 +1,160 @@
+//! One HTTP/1 client connection: reads heads, hands each exchange to `proxy`,
+//! and decides whether there is a next one.
+//!
+//! The task has two shapes. While requests come it runs [`busy`], a boxed future
+//! with a pooled buffer and an exchange in hand. When nothing has come for about
+//! a second it lets all of that go and waits for readability alone, so that an
+//! idle connection costs a few hundred bytes. `head` reads heads, `body` knows
+//! where a body ends, `write` sends.
+
+pub mod body;
+pub mod head;
+pub mod write;
+
+use std::cell::Cell;
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::buffer::{Buf, Class};
+use crate::deadline::Watch;
+use crate::listen::accept::ListenerInfo;
+use crate::proxy;
+use crate::sys::Socket;
+use crate::worker::Worker;
+
+/// After this long without a byte a connection gives its buffer back.
+const QUIET: Duration = Duration::from_secs(1);
+/// How long what a refused client still sends is read and dropped ...
+const LINGER: Duration = Duration::from_secs(2);
+/// ... and how much of it, in bytes, so that it reads our answer before a reset.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// A client's connection.
+pub struct Connection {
+    /// Deadlines; before the socket, so that it is dropped first.
+    pub watch: Watch,
+    /// The socket.
+    pub socket: Socket,
+    /// The core it lives on.
+    pub worker: Rc<Worker>,
+    /// The other end; `None` on a unix socket.
+    pub peer: Option<SocketAddr>,
+    /// Where it came in.
+    pub listener: Rc<ListenerInfo>,
+    /// Requests read on it.
+    pub served: Cell<u64>,
+}
+
+impl Connection {
+    /// Takes over an accepted socket and counts it.
+    pub fn new(
+        worker: &Rc<Worker>,
+        socket: Socket,
+        peer: Option<SocketAddr>,
+        listener: Rc<ListenerInfo>,
+    ) -> Self {
+        worker.connections.set(worker.connections.get() + 1);
+        worker.stats.connections.add(1);
+        let watch = worker.wheel.watch(socket.raw_fd());
+        Self { watch, socket, worker: worker.clone(), peer, listener, served: Cell::new(0) }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.worker.connections.set(self.worker.connections.get() - 1);
+        self.worker.stats.connections.sub(1);
+    }
+}
+
+/// Why a busy spell ended.
+enum Spell {
+    /// No request for a while; the connection may stay for this long.
+    Quiet(Duration),
+    /// The connection is done.
+    Over,
+}
+
+/// What `proxy` says of the connection behind an exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum After {
+    /// It stands at the end of the request: read the next.
+    KeepAlive,
+    /// Close it.
+    Close,
+    /// Close it, but read and drop what the client still sends for a moment.
+    Linger,
+}
+
+/// Serves a connection to its end.
+pub async fn serve(connection: Connection) {
+    let stats = connection.worker.stats.clone();
+    while let Spell::Quiet(rest) = Box::pin(busy(&connection)).await {
+        connection.watch.idle_in(rest);
+        stats.parked.add(1);
+        let ready = connection.socket.readable().await;
+        stats.parked.sub(1);
+        if ready.is_err() || connection.watch.expired() {
+            return;
+        }
+    }
+}
+
+async fn busy(connection: &Connection) -> Spell {
+    let worker = &connection.worker;
+    let mut exchange = worker.take_exchange();
+    let mut input = Buf::take(Class::Read);
+    let spell = loop {
+        let limits = worker.plan().plan.settings().clone();
+        let patience = if connection.served.get() == 0 {
+            limits.limits.head_timeout
+        } else {
+            limits.limits.idle_timeout
+        };
+        match head::read(connection, &limits, QUIET.min(patience), &mut input, &mut exchange).await {
+            head::Read::Request => {}
+            head::Read::Quiet if patience > QUIET => break Spell::Quiet(patience - QUIET),
+            head::Read::Quiet | head::Read::Closed => break Spell::Over,
+            head::Read::Refused(fault) => {
+                if proxy::refuse(connection, &mut exchange, fault).await == After::Linger {
+                    linger(connection, input).await;
+                }
+                break Spell::Over;
+            }
+        }
+        connection.served.set(connection.served.get() + 1);
+        let after = proxy::handle(connection, &mut exchange, &mut input).await;
+        exchange.clear();
+        match after {
+            After::KeepAlive => {}
+            After::Close => break Spell::Over,
+            After::Linger => {
+                linger(connection, input).await;
+                break Spell::Over;
+            }
+        }
+    };
+    worker.give_exchange(exchange);
+    spell
+}
+
+/// Closing a socket with unread data sends a reset, which can overtake the
+/// answer: so the sending side ends first, and what comes is dropped for a while.
+async fn linger(connection: &Connection, mut input: Buf) {
+    connection.socket.shutdown(Shutdown::Write);
+    connection.watch.expire_in(LINGER);
+    let mut dropped = 0;
+    while dropped < LINGER_BYTES_MAX {
+        input.clear();
+        if input.is_vacant() {
+            input = Buf::take(Class::Read);
+        }
+        let (read, back) = connection.socket.read(input).await;
+        input = back;
+        match read {
+            Ok(count) if count > 0 => dropped += count,
+            _ => return,
+        }
+    }
+}

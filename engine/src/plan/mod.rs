@@ -1,0 +1,214 @@
+//! The plan: the compiled, immutable configuration that all workers share.
+//!
+//! `compile` makes one from a document and its predecessor, in work that is
+//! proportional to the change: what stayed is shared by `Arc`, and the routing
+//! table copies only the paths that it changes. `chains` builds plugins, `carry`
+//! is one worker's hold on a plan and what it carries over from plan to plan.
+
+mod carry;
+mod chains;
+mod compile;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use balancer::route::{Predicate, RouteKey, Table};
+use config::{Document, Limits, Listener, PassHost, PluginConfig, Service};
+use ipnet::IpNet;
+
+pub use carry::{CoreChain, CorePlan, CoreRoute, CoreUpstream};
+pub use chains::{Chain, Link};
+pub use compile::compile;
+
+use crate::upstream::Address;
+
+/// What changes often and is no configuration; control refreshes it.
+#[derive(Clone)]
+pub struct Feeds {
+    /// Addresses of the host names that upstream nodes use, each set sorted.
+    pub addresses: BTreeMap<String, Vec<IpAddr>>,
+    /// Plugin state that is exact over all cores and outlives plans.
+    pub shared: plugins::SharedState,
+}
+
+/// Switches and limits that every exchange needs.
+pub struct Settings {
+    /// `[server.limits]`.
+    pub limits: Limits,
+    /// Whose forwarding fields are believed.
+    pub trusted: Vec<IpNet>,
+    /// APISIX's header names.
+    pub apisix_headers: bool,
+    /// Whether `Via` is added.
+    pub via: bool,
+    /// How access log lines look.
+    pub log_format: config::LogFormat,
+    /// No longest head is larger: limits for the codec, requests.
+    pub request_head: proto::head::HeadLimits,
+    /// And responses.
+    pub response_head: proto::head::HeadLimits,
+}
+
+/// A compiled configuration.
+pub struct Plan {
+    generation: u64,
+    document: Arc<Document>,
+    settings: Arc<Settings>,
+    table: Table<RoutePlan>,
+    routes: HashMap<String, Arc<RoutePlan>>,
+    upstreams: HashMap<String, Arc<UpstreamPlan>>,
+    globals: Arc<Chain>,
+    slots: Slots,
+    names: Vec<String>,
+    addresses: HashSet<Address>,
+}
+
+/// Numbers for routes, so that workers can keep what is theirs in an array.
+#[derive(Clone, Default)]
+struct Slots {
+    next: usize,
+    free: Vec<usize>,
+}
+
+impl Slots {
+    fn take(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        })
+    }
+}
+
+impl Plan {
+    /// The plan's number; each is one more than its predecessor's.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// What it was compiled from.
+    pub fn document(&self) -> &Arc<Document> {
+        &self.document
+    }
+
+    /// Host names of upstream nodes that control has to resolve, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.names.clone()
+    }
+
+    /// The listeners.
+    pub fn listeners(&self) -> &[Arc<Listener>] {
+        &self.document.listeners
+    }
+
+    /// How many routes it has.
+    pub fn route_count(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Limits and switches.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// The routing table.
+    pub fn table(&self) -> &Table<RoutePlan> {
+        &self.table
+    }
+
+    /// Whether any endpoint of this plan has the address.
+    pub fn uses(&self, address: &Address) -> bool {
+        self.addresses.contains(address)
+    }
+}
+
+/// A compiled route.
+pub struct RoutePlan {
+    slot: usize,
+    source: Arc<config::Route>,
+    service: Option<Arc<Service>>,
+    plugin_config: Option<Arc<PluginConfig>>,
+    key: RouteKey,
+    predicate: Predicate,
+    upstream: Option<Arc<UpstreamPlan>>,
+    chain: Arc<Chain>,
+    timeouts: Timeouts,
+    websocket: bool,
+}
+
+impl RoutePlan {
+    /// The route's id.
+    pub fn id(&self) -> &str {
+        &self.source.id
+    }
+
+    /// The route's name; its id where it has none.
+    pub fn name(&self) -> &str {
+        self.source.name.as_deref().unwrap_or(&self.source.id)
+    }
+
+    /// Its service's id.
+    pub fn service_id(&self) -> Option<&str> {
+        self.service.as_ref().map(|service| service.id.as_str())
+    }
+
+    /// The times for each phase.
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// Whether an `Upgrade` is let through.
+    pub fn websocket(&self) -> bool {
+        self.websocket
+    }
+}
+
+/// The times of an attempt's phases, all resolved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timeouts {
+    /// Until the connection stands.
+    pub connect: Duration,
+    /// Between two writes to the upstream.
+    pub send: Duration,
+    /// Between two reads from it.
+    pub read: Duration,
+}
+
+/// A compiled upstream: its names resolved to endpoints.
+pub struct UpstreamPlan {
+    /// Its id.
+    pub id: String,
+    /// As written.
+    pub source: Arc<config::Upstream>,
+    /// One per address.
+    pub endpoints: Vec<Endpoint>,
+    /// What it says of times; a route's own win.
+    pub timeouts: Timeouts,
+    /// How often and how long.
+    pub retry: balancer::retry::RetryPolicy,
+}
+
+/// One address of an upstream.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Endpoint {
+    /// Where to connect.
+    pub address: Address,
+    /// Its text in logs.
+    pub text: String,
+    /// The `Host` value under `pass_host = "node"`.
+    pub host: String,
+    /// Its weight, priority and roles.
+    pub spec: balancer::upstream::NodeSpec,
+}
+
+impl UpstreamPlan {
+    /// The Host that replaces the client's, if any, for this endpoint.
+    pub fn host_for<'a>(&'a self, endpoint: &'a Endpoint) -> Option<&'a str> {
+        match self.source.pass_host {
+            PassHost::Pass => None,
+            PassHost::Node => Some(&endpoint.host),
+            PassHost::Rewrite => self.source.upstream_host.as_deref(),
+        }
+    }
+}

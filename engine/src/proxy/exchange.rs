@@ -1,0 +1,418 @@
+//! One request and its response, as the steps of `proxy` and the plugins see it.
+//!
+//! An exchange is taken from the core's free list and cleared, never rebuilt, so
+//! that a small request on a warm core allocates nothing. It owns both heads and
+//! every scratch buffer; sockets and the plan are not in it, only the parts of
+//! the plan that its route needs ([`CoreRoute`]), so that a long upload does not
+//! keep a whole old plan alive.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use balancer::route::Params;
+use config::vars::{Var, Vars};
+use proto::framing::BodyLength;
+use proto::head::{Head, Name, Version};
+
+use super::fault::Term;
+use crate::clock;
+use crate::plan::{CoreChain, CoreRoute, Settings};
+use crate::worker::Worker;
+
+/// How many tries' statuses are kept for the log and the header.
+pub const TRIES_KEPT: usize = 8;
+
+/// What became of one try at one endpoint.
+#[derive(Clone, Copy, Default)]
+pub struct Try {
+    /// The status it answered, or the one its failure stands for.
+    pub status: u16,
+}
+
+/// See the module.
+pub struct Exchange {
+    /// The request, edited on its way to the upstream.
+    pub request: Head,
+    /// The response, edited on its way to the client.
+    pub response: Head,
+    /// One try's own copy of the request, where a plugin edits tries.
+    pub attempt: Head,
+    /// Bytes about to be sent: a head, and a small body behind it.
+    pub scratch: Vec<u8>,
+    /// The target as the client wrote it.
+    pub target: Vec<u8>,
+    /// The path as matched: decoded once, without dot segments.
+    pub path: Vec<u8>,
+    /// Host without port, lower case.
+    pub host: Vec<u8>,
+    /// Port of the Host field, or the listener's.
+    pub host_port: u16,
+    /// Where the query is within `target`, without `?`.
+    pub query: Option<(usize, usize)>,
+    /// What a `:name` or `*name` of the route's uri matched.
+    pub params: Params,
+    /// The route, as this core holds it.
+    pub route: Option<Rc<CoreRoute>>,
+    /// The global rules' plugins.
+    pub globals: Option<Rc<CoreChain>>,
+    /// Limits and switches of the plan the exchange began with.
+    pub settings: Option<Arc<Settings>>,
+    /// The client, after trusted proxies were believed.
+    pub client: IpAddr,
+    /// The other end of the connection; `None` on a unix socket.
+    pub peer: Option<SocketAddr>,
+    /// Whether that other end is in `trusted_addresses`.
+    pub peer_trusted: bool,
+    /// Port of the listener.
+    pub server_port: u16,
+    /// The client's socket, for `$server_addr`.
+    pub client_fd: RawFd,
+    /// When the head's first bytes were read, in microseconds.
+    pub began: u64,
+    /// How long connecting took, over all tries, in microseconds.
+    pub connect_us: Option<u64>,
+    /// From the beginning to the upstream's response head, in microseconds.
+    pub ttfb_us: Option<u64>,
+    /// The framing of the request's body.
+    pub body_length: BodyLength,
+    /// The whole request body, once a plugin asked for it.
+    pub kept_body: Option<Vec<u8>>,
+    /// Bytes of the request body read.
+    pub body_bytes_in: u64,
+    /// Bytes of the response body sent.
+    pub body_bytes_out: u64,
+    /// All bytes sent to the client for this exchange.
+    pub bytes_out: u64,
+    /// Bytes of the request's head.
+    pub head_bytes_in: u64,
+    /// The status sent, or the one the log shows for an exchange without one.
+    pub status: u16,
+    /// How it ended.
+    pub term: Term,
+    /// Tries at endpoints.
+    pub tries: u32,
+    /// What became of the first few.
+    pub outcomes: [Try; TRIES_KEPT],
+    /// The last endpoint tried.
+    pub upstream_addr: Option<Rc<str>>,
+    /// Whether the client asked for a protocol change that the route allows.
+    pub upgrade: bool,
+    /// Whether a plugin replaced the Host of the upstream request.
+    pub host_replaced: bool,
+    /// Whether the connection is to be closed behind this exchange.
+    pub close: bool,
+    /// Whether any byte of the response was sent.
+    pub response_begun: bool,
+    /// Fields for whatever response goes out.
+    pub added: Head,
+    /// The response body that a plugin put in place of the upstream's.
+    pub replaced_body: Option<Vec<u8>>,
+    /// Transforms of the response body, in order.
+    pub transforms: Vec<Box<dyn plugins::Transform>>,
+    request_id: String,
+    rewritten_query: Option<Vec<u8>>,
+    slots: Vec<Option<Box<dyn Any>>>,
+    /// Which slot belongs to the plugin that is being asked.
+    pub slot_index: usize,
+    worker: Option<Rc<Worker>>,
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Self {
+            request: Head::new(),
+            response: Head::new(),
+            attempt: Head::new(),
+            scratch: Vec::new(),
+            target: Vec::new(),
+            path: Vec::new(),
+            host: Vec::new(),
+            host_port: 0,
+            query: None,
+            params: Params::default(),
+            route: None,
+            globals: None,
+            settings: None,
+            client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            peer: None,
+            peer_trusted: false,
+            server_port: 0,
+            client_fd: -1,
+            began: 0,
+            connect_us: None,
+            ttfb_us: None,
+            body_length: BodyLength::None,
+            kept_body: None,
+            body_bytes_in: 0,
+            body_bytes_out: 0,
+            bytes_out: 0,
+            head_bytes_in: 0,
+            status: 0,
+            term: Term::Ok,
+            tries: 0,
+            outcomes: [Try::default(); TRIES_KEPT],
+            upstream_addr: None,
+            upgrade: false,
+            host_replaced: false,
+            close: false,
+            response_begun: false,
+            added: Head::new(),
+            replaced_body: None,
+            transforms: Vec::new(),
+            request_id: String::new(),
+            rewritten_query: None,
+            slots: Vec::new(),
+            slot_index: 0,
+            worker: None,
+        }
+    }
+}
+
+/// A scratch buffer larger than this is not kept between exchanges.
+const SCRATCH_KEPT_MAX: usize = 128 * 1024;
+
+impl Exchange {
+    /// Ready for the next request; memory is kept, contents are not.
+    pub fn clear(&mut self) {
+        self.request.clear();
+        self.response.clear();
+        self.attempt.clear();
+        if self.added.len() > 0 {
+            self.added.clear();
+        }
+        for scratch in [&mut self.scratch, &mut self.target, &mut self.path, &mut self.host] {
+            scratch.clear();
+            scratch.shrink_to(SCRATCH_KEPT_MAX);
+        }
+        self.query = None;
+        self.params.clear();
+        self.route = None;
+        self.globals = None;
+        self.settings = None;
+        self.connect_us = None;
+        self.ttfb_us = None;
+        self.body_length = BodyLength::None;
+        self.kept_body = None;
+        self.body_bytes_in = 0;
+        self.body_bytes_out = 0;
+        self.bytes_out = 0;
+        self.head_bytes_in = 0;
+        self.status = 0;
+        self.term = Term::Ok;
+        self.tries = 0;
+        self.upstream_addr = None;
+        self.upgrade = false;
+        self.host_replaced = false;
+        self.close = false;
+        self.response_begun = false;
+        self.replaced_body = None;
+        self.transforms.clear();
+        self.request_id.clear();
+        self.rewritten_query = None;
+        self.slots.clear();
+        self.worker = None;
+    }
+
+    /// Binds a cleared exchange, whose request head was just read, to its place.
+    pub fn begin(&mut self, worker: &Rc<Worker>, settings: &Arc<Settings>) {
+        self.worker = Some(worker.clone());
+        self.settings = Some(settings.clone());
+        self.target.extend_from_slice(self.request.target());
+    }
+
+    /// Limits and switches; set by [`Exchange::begin`].
+    pub fn settings(&self) -> &Settings {
+        self.settings.as_deref().expect("begin() was called before any step")
+    }
+
+    /// Notes the outcome of the try that just ended.
+    pub fn note_try(&mut self, status: u16) {
+        if let Some(slot) = self.outcomes.get_mut((self.tries as usize).wrapping_sub(1)) {
+            slot.status = status;
+        }
+    }
+
+    /// The outcomes of the tries, as far as they were kept.
+    pub fn outcomes(&self) -> &[Try] {
+        &self.outcomes[..(self.tries as usize).min(TRIES_KEPT)]
+    }
+
+    /// `200` or `502, 200`: for the log and the header of statuses.
+    pub fn outcomes_text(&self, out: &mut String) {
+        for (index, outcome) in self.outcomes().iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            let _ = write!(out, "{separator}{}", outcome.status);
+        }
+    }
+
+    /// Whether the client speaks HTTP/1.1 (it knows chunks and interim answers).
+    pub fn client_is_11(&self) -> bool {
+        self.request.version() != Version::Http10
+    }
+
+    fn query_bytes(&self) -> Option<&[u8]> {
+        self.query.and_then(|(start, end)| self.target.get(start..end))
+    }
+
+    fn number(value: impl std::fmt::Display) -> Option<Cow<'static, [u8]>> {
+        Some(Cow::Owned(value.to_string().into_bytes()))
+    }
+
+    fn server_addr(&self) -> Option<Cow<'_, [u8]>> {
+        let address = crate::sys::local_addr(self.client_fd)?;
+        Self::number(address.ip().to_canonical())
+    }
+}
+
+impl Vars for Exchange {
+    fn var(&self, name: &Var) -> Option<Cow<'_, [u8]>> {
+        let borrowed = |bytes: &'_ [u8]| Some(Cow::Owned(bytes.to_vec()));
+        match name {
+            Var::Arg(name) => {
+                let query = match &self.rewritten_query {
+                    Some(query) => query,
+                    None => self.query_bytes()?,
+                };
+                proto::target::query_arg(query, name.as_bytes())
+            }
+            Var::Http(name) => self.request.get_named(name.as_bytes()).map(Cow::Borrowed),
+            Var::Cookie(name) => proto::cookie::get(&self.request, name.as_bytes()).map(Cow::Borrowed),
+            Var::PostArg(name) => {
+                let body = self.kept_body.as_deref()?;
+                let form = self.request.get(Name::ContentType)?;
+                form.starts_with(b"application/x-www-form-urlencoded")
+                    .then(|| proto::target::query_arg(body, name.as_bytes()))
+                    .flatten()
+            }
+            Var::UriParam(name) => self.params.get(name).map(Cow::Borrowed),
+            Var::Uri => Some(Cow::Borrowed(&self.path)),
+            Var::RequestUri => Some(Cow::Borrowed(&self.target)),
+            Var::Host => Some(Cow::Borrowed(&self.host)),
+            Var::Scheme => borrowed(b"http"),
+            Var::RemoteAddr => Self::number(self.client),
+            Var::RemotePort => Self::number(self.peer.map_or(0, |peer| peer.port())),
+            Var::ServerAddr => self.server_addr(),
+            Var::ServerPort => Self::number(self.server_port),
+            Var::RequestMethod => Some(Cow::Borrowed(self.request.method_bytes())),
+            Var::QueryString => match &self.rewritten_query {
+                Some(query) => Some(Cow::Borrowed(query)),
+                None => self.query_bytes().map(Cow::Borrowed),
+            },
+            Var::RouteId => self.route.as_ref().map(|route| Cow::Owned(route.plan.id().as_bytes().to_vec())),
+            Var::RouteName => self.route.as_ref().map(|route| Cow::Owned(route.plan.name().as_bytes().to_vec())),
+            Var::ServiceId => {
+                let route = self.route.as_ref()?;
+                route.plan.service_id().map(|id| Cow::Owned(id.as_bytes().to_vec()))
+            }
+            Var::RequestId => {
+                (!self.request_id.is_empty()).then_some(Cow::Borrowed(self.request_id.as_bytes()))
+            }
+            Var::UpstreamAddr => {
+                self.upstream_addr.as_ref().map(|address| Cow::Owned(address.as_bytes().to_vec()))
+            }
+            Var::Status => (self.status != 0).then(|| Self::number(self.status)).flatten(),
+            _ => None,
+        }
+    }
+}
+
+impl plugins::Exchange for Exchange {
+    fn vars(&self) -> &dyn Vars {
+        self
+    }
+
+    fn request(&self) -> &Head {
+        &self.request
+    }
+
+    fn request_mut(&mut self) -> &mut Head {
+        &mut self.request
+    }
+
+    fn uri(&self) -> &[u8] {
+        &self.path
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        self.query_bytes()
+    }
+
+    fn set_uri(&mut self, path_and_query: &[u8]) {
+        self.request.set_target(path_and_query);
+        let question = memchr::memchr(b'?', path_and_query).unwrap_or(path_and_query.len());
+        let mut path = std::mem::take(&mut self.path);
+        path.clear();
+        if proto::target::normalize(&path_and_query[..question], &mut path).is_err() {
+            path.clear();
+            path.extend_from_slice(&path_and_query[..question]);
+        }
+        self.path = path;
+        self.rewritten_query = path_and_query.get(question + 1..).map(<[u8]>::to_vec);
+    }
+
+    fn set_host(&mut self, host: &[u8]) {
+        self.request.set(b"Host", host);
+        self.host_replaced = true;
+    }
+
+    fn scheme(&self) -> &str {
+        "http"
+    }
+
+    fn body(&self) -> Option<&[u8]> {
+        self.kept_body.as_deref()
+    }
+
+    fn response(&self) -> &Head {
+        &self.response
+    }
+
+    fn response_mut(&mut self) -> &mut Head {
+        &mut self.response
+    }
+
+    fn set_response_body(&mut self, body: Vec<u8>) {
+        self.replaced_body = Some(body);
+    }
+
+    fn set_response_transform(&mut self, transform: Box<dyn plugins::Transform>) {
+        self.transforms.push(transform);
+    }
+
+    fn add_response_header(&mut self, name: &str, value: &[u8]) {
+        self.added.append(name.as_bytes(), value);
+    }
+
+    fn client_addr(&self) -> IpAddr {
+        self.client
+    }
+
+    fn now_millis(&self) -> u64 {
+        clock::wall_millis()
+    }
+
+    fn random(&mut self) -> u64 {
+        self.worker.as_ref().map_or(0, |worker| worker.random())
+    }
+
+    fn request_id(&self) -> Option<&str> {
+        (!self.request_id.is_empty()).then_some(self.request_id.as_str())
+    }
+
+    fn set_request_id(&mut self, id: &str) {
+        self.request_id.clear();
+        self.request_id.push_str(id);
+    }
+
+    fn slot(&mut self) -> &mut Option<Box<dyn Any>> {
+        if self.slots.len() <= self.slot_index {
+            self.slots.resize_with(self.slot_index + 1, || None);
+        }
+        &mut self.slots[self.slot_index]
+    }
+}
