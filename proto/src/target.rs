@@ -52,7 +52,7 @@ pub enum TargetError {
     Authority,
     /// `%` without two hexadecimal digits.
     Escape,
-    /// `%00`.
+    /// `%00`, or a NUL as it is.
     Nul,
     /// The dot segments lead above the root.
     AboveRoot,
@@ -238,7 +238,7 @@ fn path_and_query(target: &[u8], start: usize) -> (Span, Option<Span>) {
 fn is_normal(path: &[u8]) -> bool {
     let mut previous = 0;
     for &byte in path {
-        if byte == b'%' || previous == b'/' && (byte == b'/' || byte == b'.') {
+        if byte == b'%' || byte == 0 || previous == b'/' && (byte == b'/' || byte == b'.') {
             return false;
         }
         previous = byte;

@@ -138,7 +138,7 @@ const SLOT_BITS: u32 = 9;
 #[inline]
 const fn key(bytes: &[u8]) -> u32 {
     let length = bytes.len();
-    let late = if length > 4 { length - 4 } else { 0 };
+    let late = length.saturating_sub(4);
     let letters = [length as u8, bytes[0] | 0x20, bytes[late] | 0x20, bytes[length - 1] | 0x20];
     u32::from_le_bytes(letters)
 }
