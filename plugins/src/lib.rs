@@ -12,13 +12,22 @@
 //! the engine's (`proxy::chain`); merging of plugin sets is its `plan::chains`.
 #![forbid(unsafe_code)]
 
+mod escape;
 mod exchange;
+mod fields;
 pub mod limit;
+mod limit_count;
+mod proxy_rewrite;
+mod redirect;
+mod request_id;
+mod response_rewrite;
+mod settings;
+mod substitute;
 mod verdict;
 
 use std::sync::Arc;
 
-use config::{PluginEntry, Report};
+use config::{Document, Place, PluginEntry, Report};
 
 pub use exchange::{Attempt, Exchange, Record, Transform};
 pub use limit::SharedState;
@@ -70,6 +79,8 @@ pub struct PluginInfo {
 
 /// What an instance is made from.
 pub(crate) struct Setup<'a> {
+    /// The plugin's name.
+    pub kind: &'static str,
     /// The entry as written, `_meta` taken out.
     pub entry: &'a PluginEntry,
     /// The resource that the entry stands in.
@@ -79,7 +90,8 @@ pub(crate) struct Setup<'a> {
 }
 
 /// Every plugin there is, by descending priority.
-pub static PLUGINS: &[PluginInfo] = &[];
+pub static PLUGINS: &[PluginInfo] =
+    &[request_id::INFO, proxy_rewrite::INFO, limit_count::INFO, redirect::INFO, response_rewrite::INFO];
 
 /// The plugin of this name, if there is one.
 pub fn find(name: &str) -> Option<&'static PluginInfo> {
@@ -100,6 +112,22 @@ pub fn build(
     shared: &SharedState,
     report: &mut Report,
 ) -> Option<Arc<dyn Plugin>> {
-    let info = find(&entry.name)?;
-    (info.build)(&Setup { entry, owner, shared }, report)
+    let Some(info) = find(&entry.name) else {
+        let near = PLUGINS.iter().map(|info| (info.name, Place::NOWHERE));
+        let help = report.suggest(&entry.name, near);
+        report.error(entry.place, format!("unknown plugin `{}`", entry.name), help);
+        return None;
+    };
+    (info.build)(&Setup { kind: info.name, entry, owner, shared }, report)
+}
+
+/// Checks what no single entry shows: rules that hold between plugins of a document.
+///
+/// Work in proportion to the document, without building anything.
+pub fn check_document(document: &Document, report: &mut Report) {
+    let sets = (document.routes.iter().map(|route| &route.plugins))
+        .chain(document.services.iter().map(|service| &service.plugins))
+        .chain(document.plugin_configs.iter().map(|config| &config.plugins))
+        .chain(document.global_rules.iter().map(|rule| &rule.plugins));
+    limit_count::check_groups(sets.flatten(), report);
 }

@@ -227,7 +227,14 @@ mod tests {
     #[test]
     fn refuses() {
         check("(", "", "x", false, "", "error: unclosed group");
-        check("a(?=b)", "", "x", false, "", "error: look-around, including look-ahead and look-behind, is not supported");
+        check(
+            "a(?=b)",
+            "",
+            "x",
+            false,
+            "",
+            "error: look-around, including look-ahead and look-behind, is not supported",
+        );
         check("a", "q", "x", false, "", "error: there is no regex option `q`");
         for bad in ["$", "$x", "${x}", "${1", "a$-"] {
             check("a", "", bad, false, "", "error: `$` stands before a group's number, `$1` or `${1}`");

@@ -79,11 +79,7 @@ impl Counter {
     fn take_fixed(&mut self, now: u64, quota: &Quota) -> Decision {
         let set_back = self.begin_millis > now.saturating_add(SKEW_MILLIS_MAX);
         if now >= self.end_millis() || set_back {
-            *self = Counter {
-                begin_millis: now,
-                window_millis: quota.window_millis,
-                ..Counter::default()
-            };
+            *self = Counter { begin_millis: now, window_millis: quota.window_millis, ..Counter::default() };
         }
         let reset_millis = self.end_millis() - now.max(self.begin_millis);
         let allowed = self.current < quota.limit;
@@ -108,11 +104,7 @@ impl Counter {
         }
         self.current += 1;
         let left = room.saturating_sub(used + u128::from(window) + weighted) / u128::from(window);
-        Decision {
-            allowed: true,
-            remaining: u64::try_from(left).unwrap_or(u64::MAX),
-            reset_millis: rest,
-        }
+        Decision { allowed: true, remaining: u64::try_from(left).unwrap_or(u64::MAX), reset_millis: rest }
     }
 
     /// Moves on to the window that `now` lies in.

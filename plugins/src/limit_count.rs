@@ -1,0 +1,500 @@
+//! `limit-count`: so many requests in so much time.
+//!
+//! Exact over all cores of this process (APISIX's `local` policy is exact over its
+//! workers likewise). The Redis policies count over several gateways and come with
+//! the Redis client of a later issue; they are refused here, not taken for `local`.
+//!
+//! A key that is missing falls back to the client's address, so that leaving out a
+//! header opens nothing. A rule whose variables are all missing does not apply; a
+//! rule that applies and whose numbers do not resolve rejects with 500.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use config::vars::{Template, Var, Vars};
+use config::{units, PluginEntry, Problem, Reader, Report, Value};
+use proto::head::valid_field_name;
+use serde_json::json;
+
+use crate::limit::{Decision, Owner, Quota, Window};
+use crate::{settings, Answer, Exchange, Phases, Plugin, PluginInfo, Resume, Setup, SharedState, Verdict};
+
+/// APISIX's bound for a number from a variable: 2^53 - 1.
+const NUMBER_MAX: u64 = (1 << 53) - 1;
+/// Rules of one plugin: each is counted for every request.
+const RULES_MAX: usize = 64;
+
+pub(crate) const INFO: PluginInfo = PluginInfo {
+    name: "limit-count",
+    priority: 1002,
+    phases: Phases::ACCESS,
+    schema,
+    doc: r#"
+[[routes]]
+upstream = "127.0.0.1:3000"
+
+[routes.plugins.limit-count]
+count = 100
+time_window = 60            # seconds
+window_type = "sliding"
+key_type = "var_combination"
+key = "$remote_addr $http_x_api_key"
+rejected_code = 429
+rejected_msg = "slow down"
+"#,
+    build,
+};
+
+/// What the Redis policies take.
+const REDIS_FIELDS: &[&str] = &[
+    "sync_interval",
+    "redis_host",
+    "redis_port",
+    "redis_username",
+    "redis_password",
+    "redis_ssl",
+    "redis_ssl_verify",
+    "redis_database",
+    "redis_timeout",
+    "redis_keepalive_timeout",
+    "redis_keepalive_pool",
+    "redis_cluster_nodes",
+    "redis_cluster_name",
+    "redis_cluster_ssl",
+    "redis_cluster_ssl_verify",
+    "redis_sentinels",
+    "redis_master_name",
+    "redis_role",
+    "redis_connect_timeout",
+    "redis_read_timeout",
+    "sentinel_username",
+    "sentinel_password",
+];
+
+struct LimitCount {
+    shared: SharedState,
+    limits: Vec<Limit>,
+    window: Window,
+    rejected: Answer,
+    show_headers: bool,
+    /// Let requests pass whose numbers do not resolve.
+    degrade: bool,
+}
+
+/// One count of one key.
+struct Limit {
+    owner: Owner,
+    count: Number,
+    window_millis: Number,
+    key: Key,
+    headers: HeaderNames,
+}
+
+/// A number, known or rendered for each request.
+enum Number {
+    Known(u64),
+    /// A text with variables, and what one of its units is worth.
+    Rendered(Template, u64),
+}
+
+/// What is counted.
+enum Key {
+    /// The client's address, without a variable's text.
+    Address,
+    Var(Var),
+    /// Variables together; where none is set, the address, or (a rule) nothing.
+    Combination {
+        template: Template,
+        is_rule: bool,
+    },
+    Constant(String),
+}
+
+/// Names of the fields that tell the client.
+struct HeaderNames {
+    limit: String,
+    remaining: String,
+    reset: String,
+}
+
+impl Plugin for LimitCount {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
+    fn phases(&self) -> Phases {
+        INFO.phases
+    }
+
+    fn on_access(&self, x: &mut dyn Exchange, _resume: Resume) -> Verdict {
+        let mut applied = false;
+        for limit in &self.limits {
+            let quota = match limit.quota(self.window, x) {
+                Some(quota) => quota,
+                None if !limit.applies(x) => continue,
+                None => return self.unresolved(),
+            };
+            let Some(decision) = self.take(limit, &quota, x) else { continue };
+            applied = true;
+            if self.show_headers {
+                limit.headers.add(x, &quota, &decision);
+            }
+            if !decision.allowed {
+                return Verdict::Answer(self.rejected.clone());
+            }
+        }
+        if applied {
+            Verdict::Next
+        } else {
+            self.unresolved()
+        }
+    }
+}
+
+impl LimitCount {
+    /// No limit could be found for this request.
+    fn unresolved(&self) -> Verdict {
+        if self.degrade {
+            Verdict::Next
+        } else {
+            Verdict::Answer(Answer::status(500))
+        }
+    }
+
+    /// `None` if the limit does not apply to this request.
+    fn take(&self, limit: &Limit, quota: &Quota, x: &dyn Exchange) -> Option<Decision> {
+        let take = |key: &[u8]| Some(self.shared.take(limit.owner, key, x.now_millis(), quota));
+        match &limit.key {
+            Key::Constant(text) => take(text.as_bytes()),
+            Key::Var(name) => match x.var(name) {
+                Some(value) => take(&value),
+                None => take_address(x.client_addr(), take),
+            },
+            Key::Address => take_address(x.client_addr(), take),
+            Key::Combination { template, is_rule } => match resolve(template, x.vars()) {
+                Some(key) => take(&key),
+                None if *is_rule => None,
+                None => take_address(x.client_addr(), take),
+            },
+        }
+    }
+}
+
+fn take_address<T>(address: IpAddr, take: impl FnOnce(&[u8]) -> T) -> T {
+    match address {
+        IpAddr::V4(address) => take(&address.octets()),
+        IpAddr::V6(address) => take(&address.octets()),
+    }
+}
+
+impl Limit {
+    /// `None` if a number does not resolve.
+    fn quota(&self, window: Window, x: &dyn Exchange) -> Option<Quota> {
+        let limit = self.count.resolve(x)?;
+        let window_millis = self.window_millis.resolve(x)?;
+        Some(Quota { limit, window_millis, window })
+    }
+
+    fn applies(&self, x: &dyn Exchange) -> bool {
+        match &self.key {
+            Key::Combination { template, is_rule: true } => resolve(template, x.vars()).is_some(),
+            _ => true,
+        }
+    }
+}
+
+impl Number {
+    fn resolve(&self, x: &dyn Exchange) -> Option<u64> {
+        match self {
+            Number::Known(number) => Some(*number),
+            Number::Rendered(template, unit) => {
+                let mut text = Vec::new();
+                template.render(x.vars(), None, &mut text);
+                let number: u64 = std::str::from_utf8(&text).ok()?.trim().parse().ok()?;
+                (1..=NUMBER_MAX).contains(&number).then(|| number.saturating_mul(*unit))
+            }
+        }
+    }
+}
+
+/// Renders a key; `None` if not one of its variables is set.
+fn resolve(template: &Template, vars: &dyn Vars) -> Option<Vec<u8>> {
+    let counting = Counting { vars, found: Cell::new(false) };
+    let mut key = Vec::new();
+    template.render(&counting, None, &mut key);
+    counting.found.get().then_some(key)
+}
+
+/// Variables, and whether one that was asked for was set.
+struct Counting<'a> {
+    vars: &'a dyn Vars,
+    found: Cell<bool>,
+}
+
+impl Vars for Counting<'_> {
+    fn var(&self, name: &Var) -> Option<Cow<'_, [u8]>> {
+        let value = self.vars.var(name)?;
+        self.found.set(true);
+        Some(value)
+    }
+}
+
+impl HeaderNames {
+    fn new(prefix: Option<&str>) -> HeaderNames {
+        let infix = prefix.map(|prefix| format!("{prefix}-")).unwrap_or_default();
+        let name = |last| format!("X-{infix}RateLimit-{last}");
+        HeaderNames { limit: name("Limit"), remaining: name("Remaining"), reset: name("Reset") }
+    }
+
+    fn add(&self, x: &mut dyn Exchange, quota: &Quota, decision: &Decision) {
+        let mut digits = [0; 24];
+        x.add_response_header(&self.limit, decimal(quota.limit, &mut digits));
+        x.add_response_header(&self.remaining, decimal(decision.remaining, &mut digits));
+        x.add_response_header(&self.reset, seconds(decision.reset_millis, quota.window, &mut digits));
+    }
+}
+
+/// `number` in decimal digits, at the end of `digits`.
+fn decimal(mut number: u64, digits: &mut [u8; 24]) -> &[u8] {
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &digits[start..];
+        }
+    }
+}
+
+/// Seconds, rounded up: whole ones for a fixed window, hundredths for a sliding
+/// one, as APISIX says them.
+fn seconds(millis: u64, window: Window, digits: &mut [u8; 24]) -> &[u8] {
+    let hundredths = millis.div_ceil(10);
+    if window == Window::Fixed || hundredths % 100 == 0 {
+        return decimal(millis.div_ceil(1000), digits);
+    }
+    let part = (hundredths % 100) as u8;
+    let length = decimal(hundredths / 100, digits).len();
+    // Room for the point and two digits behind the whole seconds.
+    digits.copy_within(24 - length.., 21 - length);
+    digits[21] = b'.';
+    digits[22] = b'0' + part / 10;
+    digits[23] = b'0' + part % 10;
+    let end = if part % 10 == 0 { 23 } else { 24 };
+    &digits[21 - length..end]
+}
+
+/// Reports members of one group whose settings differ: they could not share counters.
+///
+/// A rule over the whole document, so no single [`build`] can see it.
+pub(crate) fn check_groups<'d>(entries: impl Iterator<Item = &'d PluginEntry>, report: &mut Report) {
+    let mut groups: HashMap<&str, &PluginEntry> = HashMap::new();
+    for entry in entries.filter(|entry| entry.name == INFO.name) {
+        let Some(group) = entry.value.get("group").and_then(Value::as_str) else { continue };
+        let first = *groups.entry(group).or_insert(entry);
+        if first.value != entry.value {
+            let help = match report.sources().line_of(first.place) {
+                Some(line) => format!("all of the group are written alike; the first is at {line}"),
+                None => "all of the group are written alike".to_owned(),
+            };
+            report.error(entry.place, format!("the settings of group `{group}` differ"), help);
+        }
+    }
+}
+
+fn build(setup: &Setup<'_>, report: &mut Report) -> Option<Arc<dyn Plugin>> {
+    settings::read(setup, report, |reader| {
+        refuse_redis(reader);
+        let group = reader.opt_str("group");
+        if group == Some("") {
+            settings::problem(reader, "group", "a group's name is not empty", "");
+        }
+        let name = group.map_or_else(|| setup.owner.to_owned(), |group| format!("group:{group}"));
+        let owner = |part| setup.shared.owner(&name, &setup.entry.value, part);
+        let key = read_key(reader);
+        let limits = match reader.has("rules") {
+            true => read_rules(reader, owner),
+            false => read_limit(reader, key, owner(0)).map(|limit| vec![limit]),
+        };
+        let windows = [("fixed", Window::Fixed), ("sliding", Window::Sliding)];
+        let window = reader.one_of("window_type", &windows).unwrap_or(Window::Fixed);
+        let rejected = read_rejected(reader);
+        let show_headers = reader.opt_bool("show_limit_quota_header").unwrap_or(true);
+        let degrade = reader.opt_bool("allow_degradation").unwrap_or(false);
+        Some(LimitCount {
+            shared: setup.shared.clone(),
+            limits: limits?,
+            window,
+            rejected,
+            show_headers,
+            degrade,
+        })
+    })
+}
+
+/// The policies that count elsewhere: one problem for the policy, none for its fields.
+fn refuse_redis(reader: &mut Reader<'_, '_>) {
+    let policies = [("local", true), ("redis", false), ("redis-cluster", false), ("redis-sentinel", false)];
+    if reader.one_of("policy", &policies).unwrap_or(true) {
+        return reader.not_built(REDIS_FIELDS);
+    }
+    let place = reader.value_place("policy");
+    let problem = Problem::error(place, "this `policy` is not built yet")
+        .label("this version counts in this process alone")
+        .help("write `local`, which is exact over all of its cores");
+    reader.report().push(problem);
+    for field in REDIS_FIELDS {
+        reader.opt_value(field);
+    }
+}
+
+fn read_key(reader: &mut Reader<'_, '_>) -> Key {
+    let key_type = reader.one_of("key_type", &[("var", 'v'), ("var_combination", 'm'), ("constant", 'c')]);
+    let text = reader.opt_str("key").unwrap_or("remote_addr");
+    if text.is_empty() {
+        settings::problem(reader, "key", "a key is not empty", "");
+    }
+    match key_type.unwrap_or('v') {
+        'c' => Key::Constant(text.to_owned()),
+        'm' => {
+            let template = Template::parse(text);
+            if template.vars().next().is_none() {
+                let place = reader.value_place("key");
+                let what = "no variable in this `key`: every client's address is counted apart";
+                reader.report().warning(place, what, "write `$remote_addr $http_x_api_key`");
+            }
+            Key::Combination { template, is_rule: false }
+        }
+        _ => match Var::parse(text) {
+            Var::RemoteAddr => Key::Address,
+            _ if text.contains('$') => {
+                let help = "leave the `$` out, or write `key_type = \"var_combination\"`";
+                settings::problem(reader, "key", &format!("`{text}` is no variable's name"), help);
+                Key::Address
+            }
+            var => Key::Var(var),
+        },
+    }
+}
+
+/// The single limit of a plugin without `rules`.
+fn read_limit(reader: &mut Reader<'_, '_>, key: Key, owner: Owner) -> Option<Limit> {
+    let (count, window_millis) = read_numbers(reader);
+    let headers = HeaderNames::new(None);
+    Some(Limit { owner, count: count?, window_millis: window_millis?, key, headers })
+}
+
+fn read_rules(reader: &mut Reader<'_, '_>, owner: impl Fn(usize) -> Owner) -> Option<Vec<Limit>> {
+    for field in ["count", "time_window"] {
+        if reader.opt_value(field).is_some() {
+            let what = format!("`{field}` and `rules` exclude each other");
+            settings::problem(reader, field, &what, "move it into a rule");
+        }
+    }
+    let mut keys: Vec<String> = Vec::new();
+    settings::tables(reader, "rules", RULES_MAX, |index, rule| {
+        let (count, window_millis) = read_numbers(rule);
+        let key = rule.req_str("key");
+        let prefix = rule.opt_str("header_prefix");
+        let prefix = prefix.map_or_else(|| (index + 1).to_string(), str::to_owned);
+        if !valid_field_name(prefix.as_bytes()) {
+            settings::problem(rule, "header_prefix", "this cannot stand in a field's name", "");
+        }
+        let template = Template::parse(key?);
+        if template.vars().next().is_none() {
+            settings::problem(rule, "key", "a rule's key names a variable", "write `$http_x_api_key`");
+        }
+        if keys.iter().any(|other| Some(other.as_str()) == key) {
+            settings::problem(rule, "key", "two rules have this key", "");
+        }
+        keys.push(key?.to_owned());
+        let key = Key::Combination { template, is_rule: true };
+        let headers = HeaderNames::new(Some(&prefix));
+        Some(Limit { owner: owner(index), count: count?, window_millis: window_millis?, key, headers })
+    })
+}
+
+/// `count` and `time_window`.
+fn read_numbers(reader: &mut Reader<'_, '_>) -> (Option<Number>, Option<Number>) {
+    (read_number(reader, "count", 1), read_number(reader, "time_window", 1000))
+}
+
+/// A number above 0, a text that is one, or a text with variables. A `time_window`
+/// (`unit` 1000: milliseconds) may also be a duration such as `"250ms"`.
+fn read_number(reader: &mut Reader<'_, '_>, field: &'static str, unit: u64) -> Option<Number> {
+    reader.require(field)?;
+    let value = reader.opt_value(field)?;
+    let number = match value.as_str() {
+        Some(text) if text.contains('$') => return Some(Number::Rendered(Template::parse(text), unit)),
+        Some(text) => text.parse().ok(),
+        None => value.as_i64().and_then(|number| u64::try_from(number).ok()),
+    };
+    let number = number.filter(|number| *number <= NUMBER_MAX).map(|number| number.saturating_mul(unit));
+    let duration = value.as_str().filter(|_| unit > 1).and_then(|text| units::duration(text).ok());
+    let number = number.or(duration.and_then(|duration| u64::try_from(duration.as_millis()).ok()));
+    if let Some(number) = number.filter(|number| *number > 0) {
+        return Some(Number::Known(number));
+    }
+    let what = format!("`{field}` is a whole number above 0, or a text with variables");
+    settings::problem(reader, field, &what, "");
+    None
+}
+
+fn read_rejected(reader: &mut Reader<'_, '_>) -> Answer {
+    let status = reader.range("rejected_code", 200..=599).unwrap_or(503) as u16;
+    match reader.opt_str("rejected_msg") {
+        None => Answer::status(status),
+        Some(message) => {
+            if message.is_empty() {
+                settings::problem(reader, "rejected_msg", "a message is not empty", "leave it out");
+            }
+            Answer::error_message(status, message)
+        }
+    }
+}
+
+fn schema() -> serde_json::Value {
+    let number = json!({ "oneOf": [{ "type": "integer", "exclusiveMinimum": 0 }, { "type": "string" }] });
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "count": number,
+            "time_window": number,
+            "window_type": { "type": "string", "enum": ["fixed", "sliding"], "default": "fixed" },
+            "rules": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": RULES_MAX,
+                "items": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["count", "time_window", "key"],
+                    "properties": {
+                        "count": number,
+                        "time_window": number,
+                        "key": { "type": "string" },
+                        "header_prefix": { "type": "string" }
+                    }
+                }
+            },
+            "key_type": {
+                "type": "string",
+                "enum": ["var", "var_combination", "constant"],
+                "default": "var"
+            },
+            "key": { "type": "string", "default": "remote_addr" },
+            "group": { "type": "string", "minLength": 1 },
+            "rejected_code": { "type": "integer", "minimum": 200, "maximum": 599, "default": 503 },
+            "rejected_msg": { "type": "string", "minLength": 1 },
+            "policy": { "type": "string", "enum": ["local"], "default": "local" },
+            "allow_degradation": { "type": "boolean", "default": false },
+            "show_limit_quota_header": { "type": "boolean", "default": true }
+        },
+        "oneOf": [{ "required": ["count", "time_window"] }, { "required": ["rules"] }]
+    })
+}

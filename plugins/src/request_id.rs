@@ -1,0 +1,272 @@
+//! `request-id`: gives every request an id that upstream, client and log share.
+//!
+//! A request that brings an id keeps it, as in APISIX; but what a client sends ends
+//! up in logs and answers, so an id that is empty, longer than [`ID_BYTES_MAX`] or
+//! holds anything but visible ASCII is replaced by a new one.
+//!
+//! Ids are written into an array on the stack: this runs for every request.
+
+use std::sync::Arc;
+
+use config::{Reader, Report};
+use proto::head::{valid_field_name, Head, Name};
+use serde_json::json;
+
+use crate::{settings, Exchange, Phases, Plugin, PluginInfo, Resume, Setup, Verdict};
+
+/// The longest id that is accepted or made.
+pub const ID_BYTES_MAX: usize = 128;
+
+pub(crate) const INFO: PluginInfo = PluginInfo {
+    name: "request-id",
+    priority: 12015,
+    phases: Phases::REWRITE.and(Phases::RESPONSE),
+    schema,
+    doc: r#"
+[[routes]]
+upstream = "127.0.0.1:3000"
+
+[routes.plugins.request-id]
+header_name = "X-Request-Id"
+include_in_response = true
+algorithm = "uuid"          # "uuid" | "nanoid" | "range_id" | "ksuid"
+"#,
+    build,
+};
+
+/// APISIX's default set, its second `G` in the place of a `J` included.
+const CHAR_SET: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIGKLMNOPQRSTUVWXYZ0123456789";
+
+/// `range_id.char_set` at most; more characters than a byte tells apart say nothing.
+const CHAR_SET_BYTES_MAX: usize = 256;
+
+struct RequestId {
+    name: String,
+    known: Name,
+    in_response: bool,
+    algorithm: Algorithm,
+}
+
+/// How a new id is made.
+#[derive(Debug, PartialEq, Eq)]
+enum Algorithm {
+    /// RFC 9562 version 4, lower case.
+    Uuid,
+    /// 21 characters of a URL-safe alphabet, 126 random bits.
+    Nanoid,
+    /// `length` characters of `char_set`.
+    RangeId { char_set: Vec<u8>, length: usize },
+    /// 27 characters: seconds, then 128 random bits; sorts by time.
+    Ksuid,
+}
+
+impl Plugin for RequestId {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
+    fn phases(&self) -> Phases {
+        if self.in_response {
+            INFO.phases
+        } else {
+            Phases::REWRITE
+        }
+    }
+
+    fn on_rewrite(&self, x: &mut dyn Exchange, _resume: Resume) -> Verdict {
+        let brought = Id::copy(self.field(x.request()));
+        let id = brought.unwrap_or_else(|| {
+            let id = self.algorithm.make(x);
+            x.request_mut().set(self.name.as_bytes(), id.as_bytes());
+            id
+        });
+        x.set_request_id(id.as_str());
+        Verdict::Next
+    }
+
+    fn on_response(&self, x: &mut dyn Exchange, _resume: Resume) -> Verdict {
+        if self.field(x.response()).is_none_or(<[u8]>::is_empty) {
+            // From the request's field, not from the exchange's id: two instances
+            // with names of their own each send back what they passed on.
+            let id =
+                Id::copy(self.field(x.request())).or_else(|| Id::copy(x.request_id().map(str::as_bytes)));
+            if let Some(id) = id {
+                x.response_mut().set(self.name.as_bytes(), id.as_bytes());
+            }
+        }
+        Verdict::Next
+    }
+}
+
+impl RequestId {
+    fn field<'h>(&self, head: &'h Head) -> Option<&'h [u8]> {
+        match self.known {
+            Name::Other => head.get_named(self.name.as_bytes()),
+            known => head.get(known),
+        }
+    }
+}
+
+/// An id on the stack.
+struct Id {
+    bytes: [u8; ID_BYTES_MAX],
+    length: usize,
+}
+
+impl Id {
+    /// `None` if it is no id that may be passed on.
+    fn copy(value: Option<&[u8]>) -> Option<Id> {
+        let value = value?;
+        let length = value.len();
+        if length == 0 || length > ID_BYTES_MAX || !value.iter().all(u8::is_ascii_graphic) {
+            return None;
+        }
+        let mut bytes = [0; ID_BYTES_MAX];
+        bytes[..length].copy_from_slice(value);
+        Some(Id { bytes, length })
+    }
+
+    fn filled(length: usize, fill: impl FnOnce(&mut [u8])) -> Id {
+        let mut bytes = [0; ID_BYTES_MAX];
+        fill(&mut bytes[..length]);
+        Id { bytes, length }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).expect("an id is ASCII, checked where it is made")
+    }
+}
+
+impl Algorithm {
+    fn make(&self, x: &mut dyn Exchange) -> Id {
+        match self {
+            Algorithm::Uuid => uuid(x.random(), x.random()),
+            Algorithm::Nanoid => nanoid(x.random(), x.random()),
+            Algorithm::RangeId { char_set, length } => {
+                Id::filled(*length, |out| range_id(char_set, || x.random(), out))
+            }
+            Algorithm::Ksuid => ksuid(x.now_millis() / 1000, x.random(), x.random()),
+        }
+    }
+}
+
+fn uuid(high: u64, low: u64) -> Id {
+    // Version 4 and variant 10 in their places (RFC 9562 sections 4.1, 4.2 and 5.4).
+    let high = high & !0xf000 | 0x4000;
+    let low = low & !(0b11 << 62) | 0b10 << 62;
+    let bits = u128::from(high) << 64 | u128::from(low);
+    Id::filled(36, |out| {
+        let mut digit = 128;
+        for (place, byte) in out.iter_mut().enumerate() {
+            *byte = b'-';
+            if !matches!(place, 8 | 13 | 18 | 23) {
+                digit -= 4;
+                *byte = b"0123456789abcdef"[(bits >> digit) as usize & 15];
+            }
+        }
+    })
+}
+
+fn nanoid(high: u64, low: u64) -> Id {
+    const ALPHABET: &[u8; 64] = b"useandom-26T198340PX75pxJACKVERYMINDBUSHWOLF_GQZbfghjklqvwyzrict";
+    let mut bits = u128::from(high) << 64 | u128::from(low);
+    Id::filled(21, |out| {
+        for byte in out {
+            *byte = ALPHABET[bits as usize & 63];
+            bits >>= 6;
+        }
+    })
+}
+
+fn range_id(char_set: &[u8], mut random: impl FnMut() -> u64, out: &mut [u8]) {
+    for pair in out.chunks_mut(2) {
+        let mut bits = random();
+        for byte in pair {
+            // 32 bits scaled to the set's size; the bias is below 2^-24.
+            *byte = char_set[(u64::from(bits as u32) * char_set.len() as u64 >> 32) as usize];
+            bits >>= 32;
+        }
+    }
+}
+
+/// segmentio's format: seconds since 2014-05-13 and 128 bits, in base 62.
+fn ksuid(unix_seconds: u64, high: u64, low: u64) -> Id {
+    const EPOCH_SECONDS: u64 = 1_400_000_000;
+    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let seconds = unix_seconds.saturating_sub(EPOCH_SECONDS) as u32;
+    let mut words = [seconds, (high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32];
+    Id::filled(27, |out| {
+        for byte in out.iter_mut().rev() {
+            let mut rest = 0_u64;
+            for word in &mut words {
+                let value = rest << 32 | u64::from(*word);
+                *word = (value / 62) as u32;
+                rest = value % 62;
+            }
+            *byte = ALPHABET[rest as usize];
+        }
+    })
+}
+
+fn build(setup: &Setup<'_>, report: &mut Report) -> Option<Arc<dyn Plugin>> {
+    settings::read(setup, report, |reader| {
+        let name = reader.opt_str("header_name").unwrap_or("X-Request-Id").to_owned();
+        if !valid_field_name(name.as_bytes()) {
+            settings::problem(reader, "header_name", &format!("`{name}` is no field name"), "");
+        }
+        let in_response = reader.opt_bool("include_in_response").unwrap_or(true);
+        let range = settings::table(reader, "range_id", read_range).unwrap_or_else(default_range);
+        let words = [("uuid", "uuid"), ("nanoid", "nanoid"), ("range_id", "range_id"), ("ksuid", "ksuid")];
+        let algorithm = match reader.one_of("algorithm", &words) {
+            Some("nanoid") => Algorithm::Nanoid,
+            Some("ksuid") => Algorithm::Ksuid,
+            Some("range_id") => range,
+            _ => Algorithm::Uuid,
+        };
+        let known = Name::from_bytes(name.as_bytes());
+        Some(RequestId { name, known, in_response, algorithm })
+    })
+}
+
+fn read_range(reader: &mut Reader<'_, '_>) -> Option<Algorithm> {
+    let length = reader.range("length", 6..=ID_BYTES_MAX as i64).unwrap_or(16) as usize;
+    let char_set = reader.opt_str("char_set").unwrap_or(CHAR_SET).as_bytes().to_vec();
+    let sized = (6..=CHAR_SET_BYTES_MAX).contains(&char_set.len());
+    if !sized || !char_set.iter().all(u8::is_ascii_graphic) {
+        let what = format!("a character set is 6 to {CHAR_SET_BYTES_MAX} visible ASCII characters");
+        settings::problem(reader, "char_set", &what, "");
+    }
+    Some(Algorithm::RangeId { char_set, length })
+}
+
+fn default_range() -> Algorithm {
+    Algorithm::RangeId { char_set: CHAR_SET.as_bytes().to_vec(), length: 16 }
+}
+
+fn schema() -> serde_json::Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "header_name": { "type": "string", "default": "X-Request-Id", "minLength": 1 },
+            "include_in_response": { "type": "boolean", "default": true },
+            "algorithm": {
+                "type": "string",
+                "enum": ["uuid", "nanoid", "range_id", "ksuid"],
+                "default": "uuid"
+            },
+            "range_id": {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "length": { "type": "integer", "minimum": 6, "maximum": ID_BYTES_MAX, "default": 16 },
+                    "char_set": { "type": "string", "minLength": 6, "maxLength": CHAR_SET_BYTES_MAX, "default": CHAR_SET }
+                }
+            }
+        }
+    })
+}

@@ -1,0 +1,276 @@
+//! `response-rewrite`: changes what the client is answered.
+//!
+//! With `body` or `filters` the body is no longer the upstream's, so
+//! `Content-Length`, `Content-Encoding`, `ETag` and `Last-Modified` go, as in APISIX.
+//! Filters see the body decoded: gzip and br are undone first. Under any other
+//! coding an expression would be applied to compressed bytes, so such a response
+//! passes as it is (APISIX drops the field and sends the coded bytes).
+//!
+//! Filters hold the body until its end, `max_resp_body_size` bytes of it: what lies
+//! beyond is cut off, as in APISIX. Passing it unfiltered would be worse where a
+//! filter hides something.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine;
+use config::expr::Expr;
+use config::{Reader, Report};
+use proto::head::{reason_phrase, Head, Method, Name};
+use serde_json::json;
+
+use crate::fields::{self, FieldEdits};
+use crate::substitute::{replace, Pattern, Replacement};
+use crate::{settings, Exchange, Phases, Plugin, PluginInfo, Resume, Setup, Transform, Verdict};
+
+/// `max_resp_body_size` unless it is written: 64 MiB.
+const BODY_BYTES_MAX_DEFAULT: u64 = 64 << 20;
+/// Filters of one plugin at most.
+const FILTERS_MAX: usize = 64;
+
+pub(crate) const INFO: PluginInfo = PluginInfo {
+    name: "response-rewrite",
+    priority: 899,
+    phases: Phases::RESPONSE,
+    schema,
+    doc: r#"
+[[routes]]
+upstream = "127.0.0.1:3000"
+
+[routes.plugins.response-rewrite]
+status_code = 200
+vars = [["status", "==", "404"]]
+filters = [{ regex = "internal-([0-9]+)", scope = "global", replace = "host-$1" }]
+
+[routes.plugins.response-rewrite.headers]
+add = ["Set-Cookie: seen=1; Path=/"]
+set = { X-Served-For = "$remote_addr" }
+remove = ["X-Powered-By"]
+"#,
+    build,
+};
+
+struct ResponseRewrite {
+    status: Option<u16>,
+    vars: Option<Expr>,
+    body: Body,
+    fields: FieldEdits,
+}
+
+/// What happens to the body.
+enum Body {
+    /// It stays.
+    Same,
+    /// This one instead.
+    New(Vec<u8>),
+    /// What the filters make of it.
+    Filtered { filters: Arc<[Filter]>, body_bytes_max: usize },
+}
+
+struct Filter {
+    pattern: Pattern,
+    replacement: Replacement,
+    all: bool,
+}
+
+/// How a body was coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Identity,
+    Gzip,
+    Brotli,
+}
+
+impl Plugin for ResponseRewrite {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
+    fn phases(&self) -> Phases {
+        INFO.phases
+    }
+
+    fn on_response(&self, x: &mut dyn Exchange, _resume: Resume) -> Verdict {
+        if self.vars.as_ref().is_some_and(|vars| !vars.eval(x.vars())) {
+            return Verdict::Next;
+        }
+        if let Some(status) = self.status {
+            x.response_mut().set_status(status);
+            x.response_mut().set_reason(reason_phrase(status).as_bytes());
+        }
+        match &self.body {
+            Body::Same => {}
+            Body::New(body) => {
+                forget_body(x.response_mut());
+                x.set_response_body(body.clone());
+            }
+            Body::Filtered { filters, body_bytes_max } => filter(x, filters, *body_bytes_max),
+        }
+        self.fields.apply(x, |x| x.response_mut(), None);
+        Verdict::Next
+    }
+}
+
+/// Installs the filters, unless there is no body or it cannot be read.
+fn filter(x: &mut dyn Exchange, filters: &Arc<[Filter]>, body_bytes_max: usize) {
+    let Some(coding) = coding(x.response()) else { return };
+    forget_body(x.response_mut());
+    if x.request().method() == Method::Head {
+        return;
+    }
+    let filters = Arc::clone(filters);
+    x.set_response_transform(Box::new(Filtering { filters, coding, held: Vec::new(), body_bytes_max }));
+}
+
+/// Removes what describes the body that goes.
+fn forget_body(head: &mut Head) {
+    for name in [Name::ContentLength, Name::ContentEncoding, Name::ETag, Name::LastModified] {
+        head.remove(name);
+    }
+}
+
+/// `None` for a coding that is not undone here, or several.
+fn coding(head: &Head) -> Option<Coding> {
+    if head.count(Name::ContentEncoding) > 1 {
+        return None;
+    }
+    let value = head.get(Name::ContentEncoding).unwrap_or(b"").trim_ascii().to_ascii_lowercase();
+    match &value[..] {
+        b"" | b"identity" => Some(Coding::Identity),
+        b"gzip" | b"x-gzip" => Some(Coding::Gzip),
+        b"br" => Some(Coding::Brotli),
+        _ => None,
+    }
+}
+
+/// Holds a body to its end, then sends what the filters made of it.
+struct Filtering {
+    filters: Arc<[Filter]>,
+    coding: Coding,
+    held: Vec<u8>,
+    body_bytes_max: usize,
+}
+
+impl Transform for Filtering {
+    fn push(&mut self, input: &[u8], _out: &mut Vec<u8>) {
+        let room = self.body_bytes_max - self.held.len();
+        self.held.extend_from_slice(&input[..input.len().min(room)]);
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        let mut body = decode(std::mem::take(&mut self.held), self.coding, self.body_bytes_max);
+        for filter in self.filters.iter() {
+            if let Some(changed) = replace(&filter.pattern, &filter.replacement, filter.all, &body) {
+                body = changed;
+            }
+        }
+        out.extend_from_slice(&body);
+    }
+}
+
+/// Undoes a coding, up to `bytes_max`: a small body may decode to terabytes. Where
+/// the coded bytes break off or are wrong, what came before them stays.
+fn decode(body: Vec<u8>, coding: Coding, bytes_max: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    let limit = bytes_max as u64;
+    let read = match coding {
+        Coding::Identity => return body,
+        Coding::Gzip => flate2::read::MultiGzDecoder::new(&body[..]).take(limit).read_to_end(&mut out),
+        Coding::Brotli => {
+            let decoder = brotli_decompressor::Decompressor::new(&body[..], 4096);
+            decoder.take(limit).read_to_end(&mut out)
+        }
+    };
+    // The head is on its way already; an error here can only shorten the body.
+    drop(read);
+    out
+}
+
+fn build(setup: &Setup<'_>, report: &mut Report) -> Option<Arc<dyn Plugin>> {
+    settings::read(setup, report, |reader| {
+        let status = reader.range("status_code", 200..=598).map(|status| status as u16);
+        let vars = reader.opt_value("vars").and_then(|vars| Expr::parse(vars, reader.report()));
+        let body = read_body(reader);
+        let fields = FieldEdits::read(reader);
+        if status.is_none() && matches!(body, Body::Same) && fields.is_empty() {
+            let help = "name at least one of status_code, body, filters, headers";
+            settings::problem_here(reader, "`response-rewrite` has nothing to do", help);
+        }
+        Some(ResponseRewrite { status, vars, body, fields })
+    })
+}
+
+fn read_body(reader: &mut Reader<'_, '_>) -> Body {
+    let base64 = reader.opt_bool("body_base64").unwrap_or(false);
+    let sizes = 1..=usize::MAX as u64 / 2;
+    let body_bytes_max =
+        reader.size_range("max_resp_body_size", sizes).unwrap_or(BODY_BYTES_MAX_DEFAULT) as usize;
+    let filters = settings::tables(reader, "filters", FILTERS_MAX, |_, filter| read_filter(filter));
+    let Some(body) = reader.opt_str("body") else {
+        if base64 {
+            settings::problem(reader, "body_base64", "`body_base64` goes with `body`", "");
+        }
+        return match filters {
+            Some(filters) => Body::Filtered { filters: filters.into(), body_bytes_max },
+            None => Body::Same,
+        };
+    };
+    if filters.is_some() {
+        let what = "`filters` and `body` exclude each other";
+        settings::problem(reader, "filters", what, "leave one of them out");
+    }
+    if !base64 {
+        return Body::New(body.as_bytes().to_vec());
+    }
+    let decoded = STANDARD.decode(body).unwrap_or_default();
+    if decoded.is_empty() {
+        settings::problem(reader, "body", "this is no base64", "or leave `body_base64` out");
+    }
+    Body::New(decoded)
+}
+
+fn read_filter(reader: &mut Reader<'_, '_>) -> Option<Filter> {
+    let all = reader.one_of("scope", &[("once", false), ("global", true)]).unwrap_or(false);
+    let options = reader.opt_str("options").unwrap_or("jo");
+    let regex = (reader.req_str("regex"), reader.value_place("regex"));
+    let replace = (reader.req_str("replace"), reader.value_place("replace"));
+    if regex.0 == Some("") {
+        settings::problem(reader, "regex", "an expression is a text that is not empty", "");
+    }
+    let (pattern, replacement) =
+        settings::substitution(reader, (regex.0?, regex.1), (replace.0?, replace.1), options)?;
+    Some(Filter { pattern, replacement, all })
+}
+
+fn schema() -> serde_json::Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "max_resp_body_size": { "type": "integer", "minimum": 1, "default": BODY_BYTES_MAX_DEFAULT },
+            "status_code": { "type": "integer", "minimum": 200, "maximum": 598 },
+            "body": { "type": "string" },
+            "body_base64": { "type": "boolean", "default": false },
+            "headers": fields::schema(),
+            "vars": { "type": "array" },
+            "filters": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": FILTERS_MAX,
+                "items": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["regex", "replace"],
+                    "properties": {
+                        "regex": { "type": "string", "minLength": 1 },
+                        "scope": { "type": "string", "enum": ["once", "global"], "default": "once" },
+                        "replace": { "type": "string" },
+                        "options": { "type": "string", "default": "jo" }
+                    }
+                }
+            }
+        },
+        "not": { "required": ["body", "filters"] }
+    })
+}
