@@ -6,11 +6,15 @@
 #![forbid(unsafe_code)]
 mod aborts;
 mod bodies;
+mod command;
 mod connections;
+mod drivers;
 mod framing;
 mod headers;
 mod lifecycle;
 mod limits;
+mod neighbours;
+mod observing;
 mod plugins;
 mod reload;
 mod routing;
