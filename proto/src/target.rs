@@ -145,14 +145,15 @@ pub fn host_of(authority_or_host: &[u8]) -> (&[u8], Option<u16>) {
 }
 
 /// The value of the first argument with that name in a query: `+` is a space, escapes are decoded
-/// (a bad one stands for itself), in names too. An argument without `=` has the empty value.
+/// (a bad one stands for itself), in names too. An argument without `=` has the empty value; the
+/// empty name finds nothing.
 pub fn query_arg<'a>(query: &'a [u8], name: &[u8]) -> Option<Cow<'a, [u8]>> {
     query.split(|&b| b == b'&').find_map(|pair| {
         let (key, value) = match memchr::memchr(b'=', pair) {
             Some(equals) => (&pair[..equals], &pair[equals + 1..]),
             None => (pair, &pair[pair.len()..]),
         };
-        let same = key == name && !pair.is_empty() || decode_form(key).as_ref() == name && !key.is_empty();
+        let same = !name.is_empty() && decode_form(key).as_ref() == name;
         same.then(|| decode_form(value))
     })
 }
