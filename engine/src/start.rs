@@ -1,6 +1,5 @@
 //! Starting and holding the cores: what control sees of the data plane.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -195,6 +194,3 @@ fn core(setup: worker::Setup, settings: &Settings, ready: &Ready) -> Result<usiz
     let settings = settings.clone();
     Ok(reactor.block_on(worker::run(setup, legacy, settings)))
 }
-
-/// The listeners that are bound now, by id, for [`crate::listen::bind`].
-pub type Bound = HashMap<ListenerId, String>;

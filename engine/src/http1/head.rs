@@ -1,6 +1,5 @@
 //! Reads the next request head of a connection.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use proto::head::{parse_request, HeadError};
@@ -28,7 +27,7 @@ pub enum Read {
 /// `head_timeout` the time from there to its end.
 pub async fn read(
     connection: &Connection,
-    settings: &Arc<Settings>,
+    settings: &Settings,
     quiet: Duration,
     input: &mut Buf,
     x: &mut Exchange,

@@ -106,7 +106,7 @@ async fn busy(connection: &Connection) -> Spell {
     let mut exchange = worker.take_exchange();
     let mut input = Buf::take(Class::Read);
     let spell = loop {
-        let limits = worker.plan().plan.settings().clone();
+        let limits = worker.plan().settings.clone();
         let patience = if connection.served.get() == 0 {
             limits.limits.head_timeout
         } else {

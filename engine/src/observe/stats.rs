@@ -58,6 +58,7 @@ impl Histogram {
 pub const CODES_MAX: usize = 16;
 
 /// Requests of one route on one core, by status code.
+#[derive(Default)]
 pub struct RouteStats {
     /// The route's id.
     pub route: String,
@@ -148,6 +149,8 @@ pub struct CoreStats {
     pub generation: Counter,
     /// Turns of the wheel, a sign of life.
     pub ticks: Counter,
+    /// Requests without a route.
+    pub no_route: RouteStats,
     routes: Mutex<Vec<Arc<RouteStats>>>,
 }
 

@@ -13,15 +13,21 @@ use std::sync::Arc;
 use balancer::route::Predicate;
 use balancer::upstream::Group;
 
-use super::{Chain, Plan, RoutePlan, UpstreamPlan};
+use super::{Chain, Plan, RoutePlan, Settings, UpstreamPlan};
 use crate::observe::RouteStats;
 use crate::upstream::pool::Pool;
 use crate::worker::Worker;
+
+/// Settings behind a count of this core's own: cloning the `Arc` for every
+/// request would have all cores write to one cache line.
+pub type SharedSettings = Rc<Arc<Settings>>;
 
 /// A plan in one worker's hands.
 pub struct CorePlan {
     /// The shared plan.
     pub plan: Arc<Plan>,
+    /// Its limits and switches, counted on this core alone.
+    pub settings: SharedSettings,
     /// The global rules.
     pub globals: Rc<CoreChain>,
     kept: RefCell<Kept>,
@@ -77,7 +83,12 @@ pub struct CoreUpstream {
 impl CorePlan {
     /// The first plan of a worker.
     pub fn first(plan: &Arc<Plan>) -> Rc<Self> {
-        Rc::new(Self { plan: plan.clone(), globals: CoreChain::new(&plan.globals), kept: RefCell::default() })
+        Rc::new(Self {
+            plan: plan.clone(),
+            settings: Rc::new(plan.settings.clone()),
+            globals: CoreChain::new(&plan.globals),
+            kept: RefCell::default(),
+        })
     }
 
     /// The next plan, with what this one has made so far.
@@ -99,7 +110,8 @@ impl CorePlan {
             true => self.globals.clone(),
             false => CoreChain::new(&plan.globals),
         };
-        Rc::new(Self { plan: plan.clone(), globals, kept: RefCell::new(kept) })
+        let settings = Rc::new(plan.settings.clone());
+        Rc::new(Self { plan: plan.clone(), settings, globals, kept: RefCell::new(kept) })
     }
 
     /// This core's hold on a route of the table.

@@ -71,7 +71,8 @@ fn settings(doc: &Document) -> Settings {
         trusted: doc.server.trusted_addresses.clone(),
         apisix_headers: doc.server.apisix_headers,
         via: doc.server.via,
-        log_format: doc.log.format.clone(),
+        log_format: crate::observe::line::LineFormat::new(&doc.log.format),
+        server_header: doc.server.server_header.clone(),
         request_head,
         response_head,
         limits,
@@ -198,7 +199,7 @@ impl Compiler<'_> {
             let Some(route) = self.route(source, service, config, upstream, slots.take()) else { continue };
             let route = Arc::new(route);
             if let Err(error) = table.insert(&route.key, route.clone()) {
-                self.report.error(&source.place, format!("route `{}`: {error}", source.id), "write another pattern");
+                self.report.error(source.place, format!("route `{}`: {error}", source.id), "write another pattern");
                 continue;
             }
             routes.insert(source.id.clone(), route);

@@ -18,7 +18,7 @@ use balancer::route::{Predicate, RouteKey, Table};
 use config::{Document, Limits, Listener, PassHost, PluginConfig, Service};
 use ipnet::IpNet;
 
-pub use carry::{CoreChain, CorePlan, CoreRoute, CoreUpstream};
+pub use carry::{CoreChain, CorePlan, CoreRoute, CoreUpstream, SharedSettings};
 pub use chains::{Chain, Link};
 pub use compile::compile;
 
@@ -41,10 +41,12 @@ pub struct Settings {
     pub trusted: Vec<IpNet>,
     /// APISIX's header names.
     pub apisix_headers: bool,
+    /// `Server` on answers of our own.
+    pub server_header: Option<String>,
     /// Whether `Via` is added.
     pub via: bool,
     /// How access log lines look.
-    pub log_format: config::LogFormat,
+    pub log_format: crate::observe::line::LineFormat,
     /// No longest head is larger: limits for the codec, requests.
     pub request_head: proto::head::HeadLimits,
     /// And responses.
@@ -145,7 +147,7 @@ impl RoutePlan {
 
     /// The route's name; its id where it has none.
     pub fn name(&self) -> &str {
-        self.source.name.as_deref().unwrap_or(&self.source.id)
+        if self.source.name.is_empty() { &self.source.id } else { &self.source.name }
     }
 
     /// Its service's id.

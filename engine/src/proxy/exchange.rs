@@ -12,7 +12,6 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::RawFd;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use balancer::route::Params;
 use config::vars::{Var, Vars};
@@ -21,7 +20,7 @@ use proto::head::{Head, Name, Version};
 
 use super::fault::Term;
 use crate::clock;
-use crate::plan::{CoreChain, CoreRoute, Settings};
+use crate::plan::{CoreChain, CoreRoute, Settings, SharedSettings};
 use crate::worker::Worker;
 
 /// How many tries' statuses are kept for the log and the header.
@@ -44,6 +43,10 @@ pub struct Exchange {
     pub attempt: Head,
     /// Bytes about to be sent: a head, and a small body behind it.
     pub scratch: Vec<u8>,
+    /// A small body that was sent along with its head, for another try.
+    pub replay: Vec<u8>,
+    /// The client's method, where a plugin may have changed it; else empty.
+    pub method: Vec<u8>,
     /// The target as the client wrote it.
     pub target: Vec<u8>,
     /// The path as matched: decoded once, without dot segments.
@@ -61,7 +64,7 @@ pub struct Exchange {
     /// The global rules' plugins.
     pub globals: Option<Rc<CoreChain>>,
     /// Limits and switches of the plan the exchange began with.
-    pub settings: Option<Arc<Settings>>,
+    pub settings: Option<SharedSettings>,
     /// The client, after trusted proxies were believed.
     pub client: IpAddr,
     /// The other end of the connection; `None` on a unix socket.
@@ -82,6 +85,8 @@ pub struct Exchange {
     pub body_length: BodyLength,
     /// The whole request body, once a plugin asked for it.
     pub kept_body: Option<Vec<u8>>,
+    /// Whether the request's body was read to its end.
+    pub body_read: bool,
     /// Bytes of the request body read.
     pub body_bytes_in: u64,
     /// Bytes of the response body sent.
@@ -129,6 +134,8 @@ impl Default for Exchange {
             response: Head::new(),
             attempt: Head::new(),
             scratch: Vec::new(),
+            replay: Vec::new(),
+            method: Vec::new(),
             target: Vec::new(),
             path: Vec::new(),
             host: Vec::new(),
@@ -148,6 +155,7 @@ impl Default for Exchange {
             ttfb_us: None,
             body_length: BodyLength::None,
             kept_body: None,
+            body_read: false,
             body_bytes_in: 0,
             body_bytes_out: 0,
             bytes_out: 0,
@@ -182,10 +190,10 @@ impl Exchange {
         self.request.clear();
         self.response.clear();
         self.attempt.clear();
-        if self.added.len() > 0 {
+        if !self.added.is_empty() {
             self.added.clear();
         }
-        for scratch in [&mut self.scratch, &mut self.target, &mut self.path, &mut self.host] {
+        for scratch in [&mut self.scratch, &mut self.replay, &mut self.method, &mut self.target, &mut self.path, &mut self.host] {
             scratch.clear();
             scratch.shrink_to(SCRATCH_KEPT_MAX);
         }
@@ -198,6 +206,7 @@ impl Exchange {
         self.ttfb_us = None;
         self.body_length = BodyLength::None;
         self.kept_body = None;
+        self.body_read = false;
         self.body_bytes_in = 0;
         self.body_bytes_out = 0;
         self.bytes_out = 0;
@@ -219,15 +228,21 @@ impl Exchange {
     }
 
     /// Binds a cleared exchange, whose request head was just read, to its place.
-    pub fn begin(&mut self, worker: &Rc<Worker>, settings: &Arc<Settings>) {
+    pub fn begin(&mut self, worker: &Rc<Worker>, settings: &SharedSettings) {
         self.worker = Some(worker.clone());
         self.settings = Some(settings.clone());
         self.target.extend_from_slice(self.request.target());
+        self.method.extend_from_slice(self.request.method_bytes());
     }
 
     /// Limits and switches; set by [`Exchange::begin`].
     pub fn settings(&self) -> &Settings {
-        self.settings.as_deref().expect("begin() was called before any step")
+        self.settings.as_ref().expect("begin() was called before any step")
+    }
+
+    /// The same, to keep while the exchange is changed.
+    pub fn shared_settings(&self) -> SharedSettings {
+        self.settings.clone().expect("begin() was called before any step")
     }
 
     /// Notes the outcome of the try that just ended.
@@ -253,6 +268,21 @@ impl Exchange {
     /// Whether the client speaks HTTP/1.1 (it knows chunks and interim answers).
     pub fn client_is_11(&self) -> bool {
         self.request.version() != Version::Http10
+    }
+
+    /// The method as the client wrote it; empty before a head was read.
+    pub fn method_seen(&self) -> &[u8] {
+        if self.method.is_empty() {
+            self.request.method_bytes()
+        } else {
+            &self.method
+        }
+    }
+
+    /// The path as the client wrote it, without the query.
+    pub fn path_seen(&self) -> &[u8] {
+        let end = memchr::memchr(b'?', &self.target).unwrap_or(self.target.len());
+        &self.target[..end]
     }
 
     fn query_bytes(&self) -> Option<&[u8]> {
