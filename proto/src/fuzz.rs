@@ -159,13 +159,20 @@ fn httparse_agrees(head: &Head, data: &[u8], taken: usize) {
     match status {
         Ok(status) => assert_eq!(status, httparse::Status::Complete(taken)),
         // It knows 1.0 and 1.1 only; we read any 1.x as 1.1.
-        Err(httparse::Error::Version) => return,
+        Err(httparse::Error::Version) if !knows_version(data) => return,
         Err(error) => panic!("httparse refuses what we accept: {error}"),
     }
     let known = headers.iter().take_while(|header| !header.name.is_empty());
     let theirs: Vec<_> = known.map(|header| (header.name.as_bytes(), header.value)).collect();
     let ours: Vec<_> = head.fields().map(|field| (field.name, field.value)).collect();
     assert_eq!(ours, theirs);
+}
+
+fn knows_version(data: &[u8]) -> bool {
+    let line = data.split(|&b| b == b'\n').find(|line| *line != b"\r").unwrap_or_default();
+    [&b"HTTP/1.0"[..], b"HTTP/1.1"].iter().any(|known| {
+        line.starts_with(known) || line.strip_suffix(b"\r").is_some_and(|line| line.ends_with(known))
+    })
 }
 
 fn serialised(head: &Head) -> Vec<u8> {
