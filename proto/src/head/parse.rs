@@ -8,9 +8,9 @@
 //! does not depend on how the bytes arrived: a byte at a time, the call that sees the offending
 //! byte reports what one call over everything reports. Each call starts over, since a kept
 //! position would be a promise that the caller passes the same bytes again, and a broken promise
-//! smuggles a request. What that costs is bounded by `bytes_max`: 7 us for a 64 KiB head that is
-//! all there but its last byte, 4 us for each byte on average when one comes a byte at a time
-//! (`benches/head.rs`), which is about what the system call for that byte costs.
+//! smuggles a request. What that costs is bounded by `bytes_max`: 7 us for a 64 KiB head of which
+//! only the last byte is missing, 4 to 5 us per byte on average when it comes a byte at a time
+//! (`cargo bench -p proto`).
 
 use super::start_line::{StartLine, Version};
 use super::{Field, Head, Method, Name, Span};
