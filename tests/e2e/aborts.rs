@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tests::gateway::scaled;
-use tests::origin::ok;
+use tests::origin::{ok, Peer};
 use tests::pattern::Verifier;
 use tests::wait::{wait_for, wait_until, SOON};
 use tests::{pattern, process, Client, Gateway, Origin};
@@ -33,14 +33,23 @@ fn a_client_that_leaves_ends_the_try() {
     }
 }
 
+/// A response that no chain of socket buffers can hold whole.
+fn endless(peer: &mut Peer) -> std::io::Result<()> {
+    peer.try_send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")?;
+    let mut offset = 0;
+    loop {
+        peer.try_send(pattern::piece(offset, 60_000))?;
+        offset += 60_000;
+    }
+}
+
 /// A client that leaves in the middle of a response never leaves the rest of it to the next one.
 #[test]
 fn an_abandoned_response_is_never_continued() {
     let origin = Origin::script(|mut peer| {
         while let Some(request) = peer.request() {
             let sent = if request.target == "/large" {
-                peer.try_send(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n")
-                    .and_then(|()| peer.try_send(&pattern::bytes(3_000_000)))
+                endless(&mut peer)
             } else {
                 peer.try_send(&ok(&request.target))
             };

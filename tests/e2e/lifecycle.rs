@@ -64,7 +64,7 @@ fn the_last_answer_says_close() {
     wait_until("the drain to begin", || TcpStream::connect(address).is_err());
     release.send(()).expect("the origin waits");
     let response = client.response();
-    assert_eq!((response.text().as_str(), response.get("connection")), ("fine", Some("close")));
+    assert_eq!((response.text().as_str(), response.closes()), ("fine", true));
     client.assert_closed();
     assert!(gateway.wait_end().success());
 }

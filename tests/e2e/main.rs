@@ -18,6 +18,7 @@ mod observing;
 mod plugins;
 mod reload;
 mod routing;
+mod scale;
 mod targets;
 mod timeouts;
 mod upgrade;

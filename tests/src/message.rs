@@ -154,6 +154,11 @@ impl Response {
         length(&self.fields).unwrap_or(Length::UntilClose)
     }
 
+    /// Whether it says that the connection ends with it.
+    pub fn closes(&self) -> bool {
+        self.fields.all("connection").iter().any(|value| value.to_ascii_lowercase().contains("close"))
+    }
+
     /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()

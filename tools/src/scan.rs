@@ -36,8 +36,8 @@ pub fn lines_with_word(blanked: &str, word: &str) -> Vec<usize> {
         .filter(|(at, _)| {
             let before = at.checked_sub(1).map(|i| bytes[i]);
             let after = bytes.get(at + word.len()).copied();
-            !before.is_some_and(is_word)
-                && !(after.is_some_and(is_word) && word.ends_with(|c: char| c.is_alphanumeric()))
+            let ends_inside = word.ends_with(char::is_alphanumeric) && after.is_some_and(is_word);
+            !before.is_some_and(is_word) && !ends_inside
         })
         .map(|(at, _)| line_of(blanked, at))
         .collect()

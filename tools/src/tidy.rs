@@ -144,15 +144,13 @@ fn crate_of(name: &str) -> &str {
     name.split('/').next().unwrap_or(name)
 }
 
-/// Whether the file is the root of a crate that cargo builds: library, binary, test, bench.
+/// Whether the file is the root of a library, of a program or of the end-to-end tests. The roots of small test and
+/// bench programs are left out: the word itself is looked for everywhere.
 fn is_root(name: &str) -> bool {
     let parts: Vec<&str> = name.split('/').collect();
     matches!(
         parts.as_slice(),
-        [_, "src", "lib.rs" | "main.rs"]
-            | [_, "src", "bin", _]
-            | [_, "tests" | "benches" | "examples", _]
-            | ["tests", "e2e" | "fuzz", "main.rs"]
+        [_, "src", "lib.rs" | "main.rs"] | [_, "src", "bin", _] | ["tests", "e2e" | "fuzz", "main.rs"]
     )
 }
 
