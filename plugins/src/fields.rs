@@ -41,7 +41,10 @@ impl FieldEdits {
             value.is_some_and(|value| value.as_table().is_some() || value.as_array().is_some())
         });
         if is_edits {
-            settings::table_of(reader, headers, |reader| Some(edits.read_edits(reader)));
+            settings::table_of(reader, headers, |reader| {
+                edits.read_edits(reader);
+                Some(())
+            });
         } else {
             edits.set = read_pairs(reader.report(), headers);
         }

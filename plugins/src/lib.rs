@@ -14,6 +14,8 @@
 
 mod escape;
 mod exchange;
+#[cfg(test)]
+mod fake;
 mod fields;
 pub mod limit;
 mod limit_count;
@@ -22,6 +24,8 @@ mod redirect;
 mod request_id;
 mod response_rewrite;
 mod settings;
+#[cfg(test)]
+mod sketches;
 mod substitute;
 mod verdict;
 
@@ -130,4 +134,68 @@ pub fn check_document(document: &Document, report: &mut Report) {
         .chain(document.plugin_configs.iter().map(|config| &config.plugins))
         .chain(document.global_rules.iter().map(|rule| &rule.plugins));
     limit_count::check_groups(sets.flatten(), report);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted_and_without_doubles() {
+        assert!(PLUGINS.windows(2).all(|pair| pair[0].priority > pair[1].priority));
+        for info in PLUGINS {
+            assert!(std::ptr::eq(find(info.name).expect("listed"), info), "{}", info.name);
+        }
+    }
+
+    /// The doc example of each plugin is a document that an operator could paste.
+    #[test]
+    fn doc_examples_hold() {
+        for info in PLUGINS {
+            let (document, mut report) = config::parse_str("doc.toml", info.doc, &fake::NoEnv);
+            let entry = document
+                .as_ref()
+                .and_then(|document| document.routes[0].plugins.iter().find(|entry| entry.name == info.name));
+            let Some(entry) = entry else { panic!("{}: {}", info.name, report.render(false)) };
+            let plugin = build(entry, "route:doc", &SharedState::new(), &mut report);
+            let plugin = plugin.unwrap_or_else(|| panic!("{}: {}", info.name, report.render(false)));
+            assert!(report.problems().is_empty(), "{}", report.render(false));
+            assert_eq!(plugin.name(), info.name);
+            assert!(info.phases.has(plugin.phases()));
+            check_schema(&(info.schema)(), &entry.value.to_json(), info.name);
+        }
+    }
+
+    /// Every field of a value is one that the schema names, at every depth that
+    /// the schema describes by `properties`.
+    fn check_schema(schema: &serde_json::Value, value: &serde_json::Value, path: &str) {
+        let (Some(properties), Some(fields)) = (schema["properties"].as_object(), value.as_object()) else {
+            return;
+        };
+        for (name, value) in fields {
+            let inner = properties.get(name).unwrap_or_else(|| panic!("{path}.{name} is not in the schema"));
+            check_schema(inner, value, &format!("{path}.{name}"));
+        }
+    }
+
+    #[test]
+    fn an_unknown_plugin_is_named() {
+        let problems = fake::build("limit-cuont", serde_json::json!({})).err().expect("unknown");
+        assert_eq!(problems, "unknown plugin `limit-cuont` (did you mean `limit-count`?)");
+    }
+
+    #[test]
+    fn every_schema_is_an_object_of_known_fields() {
+        for info in PLUGINS {
+            let schema = (info.schema)();
+            assert_eq!(schema["type"], "object", "{}", info.name);
+            assert_eq!(schema["additionalProperties"], false, "{}", info.name);
+            // What the schema names, the reader asks for: only unknown names are complained of.
+            let names = schema["properties"].as_object().expect("properties").keys();
+            let all: serde_json::Map<_, _> =
+                names.map(|name| (name.clone(), serde_json::Value::Null)).collect();
+            let problems = fake::build(info.name, all.into()).err().unwrap_or_default();
+            assert!(!problems.contains("unknown field"), "{}: {problems}", info.name);
+        }
+    }
 }

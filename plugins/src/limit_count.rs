@@ -498,3 +498,273 @@ fn schema() -> serde_json::Value {
         "oneOf": [{ "required": ["count", "time_window"] }, { "required": ["rules"] }]
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{self, build, build_in, verdict_text, FakeExchange};
+
+    /// Requests, one a line, with what they are told: `<at ms> <request> -> <verdict and fields>`.
+    #[track_caller]
+    fn check(settings: serde_json::Value, script: &str) {
+        let plugin = build("limit-count", settings).expect("settings hold");
+        for line in script.lines().map(str::trim_start) {
+            let (request, want) = line.split_once(" -> ").expect("request -> answer");
+            let (at, request) = request.split_once(' ').expect("time request");
+            let mut x = FakeExchange::new(request);
+            x.now_millis = at.parse().expect("a time");
+            let verdict = x.ask(&*plugin);
+            assert_eq!(format!("{}{}", verdict_text(&verdict), x.added_text()), want, "{line}");
+        }
+    }
+
+    fn quota(limit: &str, remaining: &str, reset: &str) -> String {
+        format!(
+            " | X-RateLimit-Limit: {limit} | X-RateLimit-Remaining: {remaining} | X-RateLimit-Reset: {reset}"
+        )
+    }
+
+    #[test]
+    fn a_fixed_window() {
+        let script = format!(
+            "1000 GET / -> Next{}
+             1500 GET / -> Next{}
+             2000 GET / -> 503 || {}
+             60999 GET / -> 503 || {}
+             61000 GET / -> Next{}",
+            quota("2", "1", "60"),
+            quota("2", "0", "60"),
+            quota("2", "0", "59"),
+            quota("2", "0", "1"),
+            quota("2", "1", "60"),
+        );
+        check(json!({"count": 2, "time_window": 60}), &script);
+        check(json!({"count": "2", "time_window": "60"}), &script);
+        check(json!({"count": 2, "time_window": "1m"}), &script);
+        check(json!({"count": 2, "time_window": 60, "key_type": "constant", "key": "all"}), &script);
+    }
+
+    #[test]
+    fn a_sliding_window() {
+        let script = format!(
+            "60000 GET / -> Next{}
+             61234 GET / -> Next{}
+             61500 GET / -> 503 || {}
+             90000 GET / -> 503 || {}
+             120000 GET / -> 503 || {}
+             150000 GET / -> Next{}",
+            quota("2", "1", "60"),
+            quota("2", "0", "58.77"),
+            quota("2", "0", "58.5"),
+            quota("2", "0", "30"),
+            quota("2", "0", "0.01"),
+            quota("2", "0", "30"),
+        );
+        check(json!({"count": 2, "time_window": 60, "window_type": "sliding"}), &script);
+    }
+
+    #[test]
+    fn keys() {
+        let one = |key_type, key| json!({"count": 1, "time_window": 9, "key_type": key_type, "key": key, "show_limit_quota_header": false});
+        check(
+            one("var", "http_x_key"),
+            "1 GET / | X-Key: a -> Next
+             1 GET / | X-Key: b -> Next
+             1 GET / | X-Key: a -> 503 || 
+             1 GET / -> Next
+             1 GET / -> 503 || ",
+        );
+        check(
+            one("var_combination", "$http_a $http_b"),
+            "1 GET / | A: 1 -> Next
+             1 GET / | A: 1 | B: 1 -> Next
+             1 GET / | A: 1 -> 503 || 
+             1 GET / -> Next
+             1 GET / | B: 1 -> Next
+             1 GET / -> 503 || ",
+        );
+    }
+
+    #[test]
+    fn numbers_from_variables() {
+        let settings = json!({
+            "count": "$http_x_count", "time_window": "${http_x_window}",
+            "rejected_code": 429, "rejected_msg": "too \"many\""
+        });
+        let script = format!(
+            "1 GET / | X-Count: 1 | X-Window: 5 -> Next{}
+             1 GET / | X-Count: 1 | X-Window: 5 -> 429 | Content-Type: application/json || {}\n{}
+             1 GET / | X-Count: 3 | X-Window: 5 -> Next{}
+             1 GET / | X-Count: 0 | X-Window: 5 -> 500 || 
+             1 GET / | X-Count: 1.5 | X-Window: 5 -> 500 || 
+             1 GET / | X-Count: 9007199254740992 | X-Window: 5 -> 500 || 
+             1 GET / | X-Count: 2 -> 500 || ",
+            quota("1", "0", "5"),
+            "{\"error_msg\":\"too \\\"many\\\"\"}",
+            quota("1", "0", "5"),
+            quota("3", "1", "5"),
+        );
+        // The body ends with a line feed, which would end the script's line.
+        let script = script.replace("}\n |", "}~ |");
+        let plugin = build("limit-count", settings).expect("settings hold");
+        for line in script.lines().map(str::trim_start) {
+            let (request, want) = line.split_once(" -> ").expect("request -> answer");
+            let mut x = FakeExchange::new(request.split_once(' ').expect("time request").1);
+            let verdict = x.ask(&*plugin);
+            assert_eq!(
+                format!("{}{}", verdict_text(&verdict), x.added_text()),
+                want.replace('~', "\n"),
+                "{line}"
+            );
+        }
+        let degraded = json!({"count": "$http_x_count", "time_window": 5, "allow_degradation": true});
+        check(degraded, "1 GET / -> Next");
+    }
+
+    #[test]
+    fn rules() {
+        let rules = json!({"rules": [
+            {"count": 1, "time_window": 10, "key": "$http_user", "header_prefix": "User"},
+            {"count": "$http_max", "time_window": 10, "key": "$http_org"}
+        ]});
+        let user = |remaining| {
+            format!(" | X-User-RateLimit-Limit: 1 | X-User-RateLimit-Remaining: {remaining} | X-User-RateLimit-Reset: 10")
+        };
+        let org = |remaining| {
+            format!(
+                " | X-2-RateLimit-Limit: 2 | X-2-RateLimit-Remaining: {remaining} | X-2-RateLimit-Reset: 10"
+            )
+        };
+        check(
+            rules,
+            &format!(
+                "1 GET / | User: a | Org: o | Max: 2 -> Next{}{}
+                 1 GET / | User: a | Org: o | Max: 2 -> 503 || {}
+                 1 GET / | Org: o | Max: 2 -> Next{}
+                 1 GET / | Org: o | Max: 2 -> 503 || {}
+                 1 GET / | User: b -> Next{}
+                 1 GET / | Org: o -> 500 || 
+                 1 GET / -> 500 || ",
+                user("0"),
+                org("1"),
+                user("0"),
+                org("0"),
+                org("0"),
+                user("0"),
+            ),
+        );
+    }
+
+    #[test]
+    fn owners_and_groups() {
+        let shared = SharedState::new();
+        let passes = |owner, settings: serde_json::Value| {
+            let plugin = build_in(&shared, owner, "limit-count", settings).expect("settings hold");
+            matches!(FakeExchange::new("GET /").ask(&*plugin), Verdict::Next)
+        };
+        let one = json!({"count": 1, "time_window": 9});
+        assert!(passes("route:a", one.clone()));
+        assert!(!passes("route:a", one.clone())); // built anew from the same settings: a reload
+        assert!(passes("route:b", one));
+        assert!(passes("route:a", json!({"count": 1, "time_window": 8}))); // changed settings begin anew
+        let group = json!({"count": 1, "time_window": 9, "group": "g"});
+        assert!(passes("route:a", group.clone()));
+        assert!(!passes("route:b", group));
+        assert!(passes("route:b", json!({"count": 1, "time_window": 9, "group": "h"})));
+    }
+
+    #[test]
+    fn members_of_a_group_are_alike() {
+        let problems = |entries: &[serde_json::Value]| {
+            let entries: Vec<_> =
+                entries.iter().map(|entry| fake::entry("limit-count", entry.clone())).collect();
+            let mut report = Report::new();
+            check_groups(entries.iter(), &mut report);
+            fake::problems(&report)
+        };
+        let (one, two) = (json!({"count": 1, "group": "g"}), json!({"count": 2, "group": "g"}));
+        assert_eq!(problems(&[one.clone(), one.clone(), json!({"count": 3}), json!({"count": 4})]), "");
+        let differ = "the settings of group `g` differ (all of the group are written alike)";
+        assert_eq!(problems(&[one.clone(), one, two]), differ);
+    }
+
+    #[test]
+    fn exactly_the_count_passes_over_all_threads() {
+        let plugin = build("limit-count", json!({"count": 1000, "time_window": 60})).expect("settings hold");
+        let serve = |plugin: Arc<dyn Plugin>| {
+            (0..400).filter(|_| matches!(FakeExchange::new("GET /").ask(&*plugin), Verdict::Next)).count()
+        };
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let plugin = Arc::clone(&plugin);
+                std::thread::spawn(move || serve(plugin))
+            })
+            .collect();
+        let passed: usize = threads.into_iter().map(|thread| thread.join().expect("it serves")).sum();
+        assert_eq!(passed, 1000);
+    }
+
+    #[test]
+    fn decimals() {
+        let check = |number, want: &str| assert_eq!(decimal(number, &mut [0; 24]), want.as_bytes());
+        check(0, "0");
+        check(10, "10");
+        check(u64::MAX, "18446744073709551615");
+        let check = |millis, window, want: &str| {
+            let mut digits = [0; 24];
+            assert_eq!(String::from_utf8_lossy(seconds(millis, window, &mut digits)), want);
+        };
+        check(1, Window::Fixed, "1");
+        check(60_000, Window::Fixed, "60");
+        check(1, Window::Sliding, "0.01");
+        check(1_230, Window::Sliding, "1.23");
+        check(1_200, Window::Sliding, "1.2");
+        check(12_345_678_900, Window::Sliding, "12345678.9");
+        check(991, Window::Sliding, "1");
+        check(u64::MAX, Window::Sliding, "18446744073709551.62");
+    }
+
+    #[test]
+    fn refuses() {
+        #[track_caller]
+        fn check(settings: serde_json::Value, want: &str) {
+            let problems = build("limit-count", settings).err().unwrap_or_default();
+            assert!(problems.starts_with(want), "{problems}");
+        }
+        check(json!({"time_window": 1}), "`count` is missing");
+        check(json!({"count": 0, "time_window": 1}), "`count` is a whole number above 0");
+        check(json!({"count": 1.5, "time_window": 1}), "`count` is a whole number above 0");
+        check(json!({"count": "many", "time_window": 1}), "`count` is a whole number above 0");
+        check(json!({"count": 1, "time_window": -1}), "`time_window` is a whole number above 0");
+        check(json!({"count": 1, "time_window": 1, "key": ""}), "a key is not empty");
+        check(
+            json!({"count": 1, "time_window": 1, "key": "$remote_addr"}),
+            "`$remote_addr` is no variable's name",
+        );
+        check(json!({"count": 1, "time_window": 1, "group": ""}), "a group's name is not empty");
+        check(
+            json!({"count": 1, "time_window": 1, "rejected_code": 199}),
+            "`rejected_code` is out of range: 199",
+        );
+        check(json!({"count": 1, "time_window": 1, "rejected_msg": ""}), "a message is not empty");
+        check(json!({"count": 1, "time_window": 1, "window_type": "slide"}), "unknown window type `slide`");
+        let redis = json!({"count": 1, "time_window": 1, "policy": "redis", "redis_host": "h"});
+        let problems = build("limit-count", redis).err().unwrap_or_default();
+        assert_eq!(
+            problems,
+            "this `policy` is not built yet (write `local`, which is exact over all of its cores)"
+        );
+        check(json!({"count": 1, "time_window": 1, "redis_host": "h"}), "`redis_host` is not built yet");
+        let rule = json!({"count": 1, "time_window": 1, "key": "$http_a"});
+        check(json!({"rules": []}), "`rules` has 1 to 64 tables");
+        check(json!({"count": 1, "rules": [rule]}), "`count` and `rules` exclude each other");
+        check(json!({"rules": [rule, rule]}), "two rules have this key");
+        check(
+            json!({"rules": [{"count": 1, "time_window": 1, "key": "a"}]}),
+            "a rule's key names a variable",
+        );
+        check(json!({"rules": [{"count": 1, "time_window": 1}]}), "`key` is missing");
+        let prefix = json!({"count": 1, "time_window": 1, "key": "$uri", "header_prefix": "a b"});
+        check(json!({"rules": [prefix]}), "this cannot stand in a field's name");
+    }
+}

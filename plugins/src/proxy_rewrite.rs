@@ -297,3 +297,122 @@ fn schema() -> serde_json::Value {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{build, FakeExchange};
+
+    #[track_caller]
+    fn check(settings: serde_json::Value, request: &str, want: &str) {
+        let plugin = build("proxy-rewrite", settings).expect("settings hold");
+        let mut x = FakeExchange::new(request);
+        x.ask(&*plugin);
+        assert_eq!(x.request_text(), want);
+    }
+
+    #[test]
+    fn uri() {
+        check(json!({"uri": "/new"}), "GET /old", "GET /new");
+        check(json!({"uri": "/new"}), "GET /old?a=1&b", "GET /new?a=1&b");
+        check(json!({"uri": "/new?x=1"}), "GET /old?a=1", "GET /new?x=1&a=1");
+        check(json!({"uri": "/new?x=1"}), "GET /old", "GET /new?x=1");
+        check(json!({"uri": "/new"}), "GET /old?", "GET /new");
+        check(json!({"uri": "/v1$uri"}), "GET /a%20b%25", "GET /v1/a%20b%25");
+        check(json!({"uri": "/v1$uri"}), "GET /a%3Fb/../c%23", "GET /v1/c%23");
+        check(json!({"uri": "/$arg_name/x"}), "GET /?name=a%26%3Fb+c", "GET /a&%3Fb%20c/x?name=a%26%3Fb+c");
+        check(
+            json!({"uri": "/x?n=$arg_n"}),
+            "GET /?n=a%26b%3D+c%0d%0a",
+            "GET /x?n=a%26b%3D%20c%0D%0A&n=a%26b%3D+c%0d%0a",
+        );
+        check(json!({"uri": "/x%20y/$nothing"}), "GET /", "GET /x%20y/");
+        check(json!({"uri": "/x${arg_n}y"}), "GET /?n=1", "GET /x1y?n=1");
+        check(json!({"uri": "/p$request_uri"}), "GET /a%2Fb?c=%20", "GET /p/a%2Fb?c=%20&c=%20");
+    }
+
+    #[test]
+    fn regex_uri() {
+        let swap = json!({"regex_uri": ["^/iresty/(.*)/(.*)/(.*)", "/$1-$2-$3"]});
+        check(swap.clone(), "GET /iresty/a/b/c", "GET /a-b-c");
+        check(swap.clone(), "GET /other?x=1", "GET /other?x=1");
+        check(swap, "GET /iresty/a%20/b/%3F?x=1", "GET /a%20-b-%3F?x=1");
+        let pairs = json!({"regex_uri": ["^/a/(.*)", "/A/$1", "^/b/(.*)", "/B?rest=$1", "(.*)", "/all"]});
+        check(pairs.clone(), "GET /a/1", "GET /A/1");
+        check(pairs.clone(), "GET /b/1&2?q", "GET /B?rest=1%262&q");
+        check(pairs, "GET /c", "GET /all");
+        check(json!({"regex_uri": ["/b", "/x"]}), "GET /a/b/c/b", "GET /a/x/c/b"); // the match alone is replaced
+        check(json!({"regex_uri": ["^/", ""]}), "GET /a", "GET /a"); // a path begins with a slash
+        check(json!({"uri": "/wins", "regex_uri": ["^/", "/x"]}), "GET /a", "GET /wins");
+    }
+
+    #[test]
+    fn fields_method_and_host() {
+        let headers = json!({
+            "add": {"X-Add": "1", "X-New": "$remote_addr"},
+            "set": {"X-Set": "$arg_a$2", "X-Number": 7},
+            "remove": ["x-gone"]
+        });
+        let settings = json!({"regex_uri": ["^/(a)(b)", "/$1"], "headers": headers, "method": "PUT", "host": "h.local:81"});
+        check(
+            settings.clone(),
+            "GET /ab?a=%0d%0aX:%201 | X-Gone: 1 | X-Add: 0 | x-set: old",
+            "PUT /a?a=%0d%0aX:%201 host=h.local:81 | X-Add: 0 | x-set: X: 1b | X-Add: 1 | X-New: 192.0.2.7 | X-Number: 7",
+        );
+        check(
+            settings,
+            "GET /z",
+            "PUT /z host=h.local:81 | X-Add: 1 | X-New: 192.0.2.7 | X-Set:  | X-Number: 7",
+        );
+        check(
+            json!({"headers": {"X-Old": "map", "set": "a name"}}),
+            "GET /",
+            "GET / | X-Old: map | set: a name",
+        );
+        check(json!({"headers": {"add": ["X-A: b: c", "X-D:"]}}), "GET /", "GET / | X-A: b: c | X-D: ");
+        check(json!({"method": "GET"}), "BREW /pot", "GET /pot");
+    }
+
+    #[test]
+    fn unsafe_request_uri() {
+        let raw = json!({"use_real_request_uri_unsafe": true});
+        check(raw, "GET /a%2Fb/../c?x=%20", "GET /a%2Fb/../c?x=%20");
+        let regex = json!({"use_real_request_uri_unsafe": true, "regex_uri": ["^/(.*)", "/p/$1"]});
+        check(regex, "GET /a%2Fb?x=1", "GET /p/a%2Fb?x=1");
+        let uri = json!({"use_real_request_uri_unsafe": true, "uri": "/fixed"});
+        check(uri, "GET /a?x=1", "GET /fixed");
+    }
+
+    #[test]
+    fn refuses() {
+        #[track_caller]
+        fn check(settings: serde_json::Value, want: &str) {
+            let problems = build("proxy-rewrite", settings).err().unwrap_or_default();
+            assert!(problems.starts_with(want), "{problems}");
+        }
+        check(json!({}), "`proxy-rewrite` has nothing to do");
+        check(json!({"uri": "x"}), "a URI begins with `/`");
+        check(json!({"uri": "/a b"}), "` ` has to be percent-encoded");
+        check(json!({"uri": "/\u{e4}"}), "`\\u{e4}` has to be percent-encoded");
+        check(json!({"uri": "/\r\nX: 1"}), "`\\r` has to be percent-encoded");
+        check(json!({"method": "get"}), "unknown method `get`");
+        check(json!({"host": "a b"}), "this is no host");
+        check(json!({"host": "a:99999"}), "this is no host");
+        check(json!({"regex_uri": ["^/a"]}), "`regex_uri` is pairs");
+        check(json!({"regex_uri": []}), "`regex_uri` is pairs");
+        check(json!({"regex_uri": ["(", "/"]}), "invalid regex `(`");
+        check(json!({"regex_uri": ["a", "/$x"]}), "invalid replacement `/$x`");
+        check(json!({"headers": {}}), "`headers` is empty");
+        check(json!({"headers": []}), "expected a table of fields, found an array");
+        check(json!({"headers": {"A B": "1"}}), "`A B` is no field name");
+        check(json!({"headers": {"set": {"A": "1\n2"}}}), "this is no field value");
+        check(json!({"headers": {"set": {"A": []}}}), "expected a string or a number, found an array");
+        check(json!({"headers": {"remove": ["a:"]}}), "`a:` is no field name");
+        check(json!({"headers": {"add": ["nothing"]}}), "an added field is written");
+        check(
+            json!({"headers": {"sett": {"A": "b"}, "add": {"A": "b"}}}),
+            "unknown field `sett` (did you mean `set`?)",
+        );
+        check(json!({"scheme": "https", "uri": "/"}), "unknown field `scheme`");
+    }
+}

@@ -214,3 +214,87 @@ fn schema() -> serde_json::Value {
         ]
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{build, verdict_text, FakeExchange};
+
+    /// `want`: the status and `Location`, or `Next`.
+    #[track_caller]
+    fn check(settings: serde_json::Value, request: &str, want: &str) {
+        let plugin = build("redirect", settings).expect("settings hold");
+        let text = verdict_text(&FakeExchange::new(request).ask(&*plugin));
+        let head = text.split(" || ").next().expect("a head");
+        assert_eq!(head.replace(" | Location:", "").replace(" | Content-Type: text/html", ""), want);
+    }
+
+    #[test]
+    fn https() {
+        let plain = json!({"http_to_https": true});
+        check(plain.clone(), "GET /a%20b?c=d | Host: example.com", "301 https://example.com/a%20b?c=d");
+        check(plain.clone(), "HEAD / | Host: example.com", "301 https://example.com/");
+        check(plain.clone(), "POST / | Host: example.com", "308 https://example.com/");
+        check(plain.clone(), "GET / | Host: example.com | X-Forwarded-Proto: https", "Next");
+        check(
+            plain.clone(),
+            "GET / | Host: example.com | X-Forwarded-Proto: http",
+            "301 https://example.com/",
+        );
+        check(plain, "GET /", "Next"); // HTTP/1.0 without a Host: there is nowhere to go
+        check(json!({"http_to_https": true, "https_port": 9443}), "GET / | Host: h", "301 https://h:9443/");
+        check(json!({"http_to_https": false}), "GET / | Host: h", "Next");
+    }
+
+    #[test]
+    fn uri() {
+        check(json!({"uri": "/x"}), "GET /", "302 /x");
+        check(json!({"uri": "$uri/index.html", "ret_code": 301}), "GET /a%20b", "301 /a%20b/index.html");
+        check(json!({"uri": "https://$host${uri}x$"}), "GET /a | Host: h", "302 https://h/ax$");
+        check(json!({"uri": "/$arg_to"}), "GET /?to=%0d%0aSet-Cookie:%20a", "302 /%0D%0ASet-Cookie:%20a");
+        check(json!({"uri": "$uri"}), "GET /100%25", "302 /100%");
+        check(json!({"uri": "$uri?q=%20", "encode_uri": true}), "GET /100%25", "302 /100%25?q=%20");
+        check(json!({"uri": "/x", "append_query_string": true}), "GET /?a=b", "302 /x?a=b");
+        check(json!({"uri": "/x?c", "append_query_string": true}), "GET /?a=b", "302 /x?c&a=b");
+        check(json!({"uri": "/x", "append_query_string": true}), "GET /", "302 /x");
+    }
+
+    #[test]
+    fn regex_uri() {
+        let settings = json!({"regex_uri": ["^/test/(.*)", "http://h/$1?x"], "append_query_string": true});
+        check(settings.clone(), "GET /test/a?b", "302 http://h/a?x&b");
+        check(settings, "GET /other", "Next");
+    }
+
+    #[test]
+    fn has_a_short_note() {
+        let plugin = build("redirect", json!({"uri": "/x", "ret_code": 303})).expect("settings hold");
+        let Verdict::Answer(answer) = FakeExchange::new("GET /").ask(&*plugin) else { panic!("an answer") };
+        assert!(String::from_utf8_lossy(&answer.body).contains("<h1>303 See Other</h1>"));
+        let plugin = build("redirect", json!({"uri": "/x", "ret_code": 200})).expect("settings hold");
+        let Verdict::Answer(answer) = FakeExchange::new("GET /").ask(&*plugin) else { panic!("an answer") };
+        assert_eq!((answer.status, answer.body.len()), (200, 0));
+    }
+
+    #[test]
+    fn refuses() {
+        #[track_caller]
+        fn check(settings: serde_json::Value, want: &str) {
+            let problems = build("redirect", settings).err().unwrap_or_default();
+            assert!(problems.starts_with(want), "{problems}");
+        }
+        let one = "`redirect` takes exactly one of";
+        check(json!({}), one);
+        check(json!({"uri": "/x", "http_to_https": true}), one);
+        check(json!({"uri": "/x", "regex_uri": ["a", "b"]}), one);
+        check(json!({"uri": "/"}), "a target has at least 2 characters");
+        check(json!({"uri": "/x", "ret_code": 100}), "`ret_code` is out of range: 100");
+        check(json!({"uri": "/x", "https_port": 1}), "`https_port` goes with `http_to_https`");
+        check(
+            json!({"http_to_https": true, "append_query_string": true}),
+            "`http_to_https` keeps the query already",
+        );
+        check(json!({"regex_uri": ["a", "b", "c"]}), "`regex_uri` is an expression and its replacement");
+        check(json!({"regex_uri": ["a(", "b"]}), "invalid regex `a(`");
+    }
+}

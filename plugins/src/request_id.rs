@@ -187,7 +187,7 @@ fn range_id(char_set: &[u8], mut random: impl FnMut() -> u64, out: &mut [u8]) {
         let mut bits = random();
         for byte in pair {
             // 32 bits scaled to the set's size; the bias is below 2^-24.
-            *byte = char_set[(u64::from(bits as u32) * char_set.len() as u64 >> 32) as usize];
+            *byte = char_set[((u64::from(bits as u32) * char_set.len() as u64) >> 32) as usize];
             bits >>= 32;
         }
     }
@@ -269,4 +269,128 @@ fn schema() -> serde_json::Value {
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{build, FakeExchange};
+
+    /// `pattern` is the id: `x` a lower-case hexadecimal digit, `w` a letter or digit,
+    /// anything else itself.
+    fn check(settings: serde_json::Value, request: &str, pattern: &str) {
+        let plugin = build("request-id", settings).expect("settings hold");
+        let mut x = FakeExchange::new(request);
+        x.ask(&*plugin);
+        let id = x.request_id().expect("an id").to_owned();
+        let fits = |(byte, want): (u8, u8)| match want {
+            b'x' => byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase(),
+            b'w' => byte.is_ascii_alphanumeric() || b"-_".contains(&byte),
+            _ => byte == want,
+        };
+        assert_eq!(id.len(), pattern.len(), "{id}");
+        assert!(id.bytes().zip(pattern.bytes()).all(fits), "{id} is no {pattern}");
+        assert!(x.request_text().ends_with(&format!(": {id}")), "{}", x.request_text());
+
+        x.respond("200");
+        if plugin.phases().has(Phases::RESPONSE) {
+            plugin.on_response(&mut x, Resume::Start);
+            assert_eq!(last_field(&x.response), last_field(&x.request));
+        }
+    }
+
+    /// The last field of a head: its name in lower case, and its value.
+    fn last_field(head: &Head) -> (String, String) {
+        let field = head.fields().last().expect("the id's field");
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        (text(field.name).to_ascii_lowercase(), text(field.value))
+    }
+
+    #[test]
+    fn makes_ids() {
+        check(json!({}), "GET /", "xxxxxxxx-xxxx-4xxx-xxxx-xxxxxxxxxxxx");
+        check(json!({"algorithm": "nanoid"}), "GET /", "wwwwwwwwwwwwwwwwwwwww");
+        check(json!({"algorithm": "range_id"}), "GET /", "wwwwwwwwwwwwwwww");
+        check(
+            json!({"algorithm": "range_id", "range_id": {"length": 7, "char_set": "aaaaaa"}}),
+            "GET /",
+            "aaaaaaa",
+        );
+        check(json!({"algorithm": "ksuid"}), "GET /", "2wwwwwwwwwwwwwwwwwwwwwwwwww");
+        check(
+            json!({"header_name": "X-Trace"}),
+            "GET / | X-Request-Id: mine",
+            "xxxxxxxx-xxxx-4xxx-xxxx-xxxxxxxxxxxx",
+        );
+        check(json!({"include_in_response": false}), "GET /", "xxxxxxxx-xxxx-4xxx-xxxx-xxxxxxxxxxxx");
+    }
+
+    #[test]
+    fn keeps_an_id_that_may_be_passed_on() {
+        check(json!({}), "GET / | x-request-id: mine", "mine");
+        check(json!({"header_name": "X-Trace"}), "GET / | X-TRACE: a/b+c=", "a/b+c=");
+        let fresh = "xxxxxxxx-xxxx-4xxx-xxxx-xxxxxxxxxxxx";
+        check(json!({}), "GET / | X-Request-Id: ", fresh);
+        check(json!({}), "GET / | X-Request-Id: two words", fresh);
+        check(json!({}), "GET / | X-Request-Id: \u{e4}", fresh);
+        let longest = "1".repeat(ID_BYTES_MAX);
+        check(json!({}), &format!("GET / | X-Request-Id: {longest}"), &longest);
+        check(json!({}), &format!("GET / | X-Request-Id: {longest}1"), fresh);
+    }
+
+    #[test]
+    fn the_upstreams_own_field_stays() {
+        let plugin = build("request-id", json!({})).expect("settings hold");
+        let mut x = FakeExchange::new("GET / | X-Request-Id: mine");
+        x.ask(&*plugin);
+        x.respond("200 | X-Request-Id: theirs");
+        plugin.on_response(&mut x, Resume::Start);
+        assert_eq!(x.response_text(b""), "200 | X-Request-Id: theirs || ");
+    }
+
+    #[test]
+    fn ids_are_those_of_their_specifications() {
+        let all = uuid(u64::MAX, u64::MAX);
+        assert_eq!(all.as_str(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(uuid(0, 0).as_str(), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(
+            uuid(0x0123_4567_89ab_cdef, 0x0123_4567_89ab_cdef).as_str(),
+            "01234567-89ab-4def-8123-456789abcdef"
+        );
+        // segmentio/ksuid's README: 0ujtsYcgvSTl8PAuAdqWYSMnLOv is 107608047 and this payload.
+        let known = ksuid(1_400_000_000 + 107_608_047, 0xB5A1_CD34_B5F9_9D11, 0x54FB_6853_345C_9735);
+        assert_eq!(known.as_str(), "0ujtsYcgvSTl8PAuAdqWYSMnLOv");
+        assert_eq!(ksuid(0, 0, 0).as_str(), "000000000000000000000000000");
+        assert_eq!(ksuid(u64::MAX, u64::MAX, u64::MAX).as_str().len(), 27);
+    }
+
+    #[test]
+    fn random_characters_reach_the_whole_set() {
+        let mut x = FakeExchange::new("GET /");
+        let mut seen = std::collections::BTreeSet::new();
+        let mut out = [0; 101];
+        for _ in 0..100 {
+            range_id(b"abcdefghij", || x.random(), &mut out);
+            seen.extend(out);
+        }
+        assert_eq!(seen, b"abcdefghij".iter().copied().collect());
+    }
+
+    #[test]
+    fn refuses() {
+        let check =
+            |settings, want: &str| assert_eq!(build("request-id", settings).err().as_deref(), Some(want));
+        check(json!({"header_name": "X Id"}), "`X Id` is no field name");
+        check(json!({"algorithm": "uid"}), "unknown algorithm `uid` (did you mean `uuid`?)");
+        check(json!({"range_id": {"length": 5}}), "`length` is out of range: 5");
+        check(json!({"range_id": {"length": 129}}), "`length` is out of range: 129");
+        let set = "a character set is 6 to 256 visible ASCII characters";
+        check(json!({"range_id": {"char_set": "abc"}}), set);
+        check(json!({"range_id": {"char_set": "abcdef g"}}), set);
+        check(
+            json!({"header_nam": 1, "include_in_response": "yes"}),
+            "expected a boolean, found a string (write `true` or `false`, without quotes); \
+             unknown field `header_nam` (did you mean `header_name`?)",
+        );
+    }
 }

@@ -274,3 +274,133 @@ fn schema() -> serde_json::Value {
         "not": { "required": ["body", "filters"] }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::fake::{build, FakeExchange};
+
+    fn run(settings: serde_json::Value, request: &str, response: &str, body: &[u8]) -> String {
+        let plugin = build("response-rewrite", settings).expect("settings hold");
+        let mut x = FakeExchange::new(request);
+        x.respond(response);
+        plugin.on_response(&mut x, Resume::Start);
+        x.response_text(body)
+    }
+
+    /// `response` is `status | fields || body`, as is `want`.
+    #[track_caller]
+    fn check(settings: serde_json::Value, response: &str, want: &str) {
+        let (head, body) = response.split_once(" || ").expect("head || body");
+        assert_eq!(run(settings, "GET /", head, body.as_bytes()), want);
+    }
+
+    #[test]
+    fn status_and_fields() {
+        check(json!({"status_code": 404}), "200 | A: b || x", "404 | A: b || x");
+        let headers = json!({"add": ["Set-Cookie: a=b; Path=/", "A: $status"], "set": {"B": "$remote_addr"}, "remove": ["c"]});
+        check(
+            json!({"headers": headers}),
+            "200 | Set-Cookie: z=1 | B: old | C: gone | b: too || x",
+            "200 | Set-Cookie: z=1 | B: 192.0.2.7 | Set-Cookie: a=b; Path=/ | A: 200 || x",
+        );
+        check(json!({"headers": {"A": 1, "B": "two"}}), "200 | a: 0 || x", "200 | a: 1 | B: two || x");
+    }
+
+    #[test]
+    fn vars_decide() {
+        let settings = json!({"vars": [["status", "==", 404]], "status_code": 200, "body": "none"});
+        check(settings.clone(), "404 | ETag: e || x", "200 || none");
+        check(settings, "403 | ETag: e || x", "403 | ETag: e || x");
+    }
+
+    #[test]
+    fn body() {
+        let old = "200 | Content-Length: 3 | ETag: e | Last-Modified: l | Content-Encoding: br | A: b || old";
+        check(json!({"body": "new"}), old, "200 | A: b || new");
+        check(json!({"body": "bmV3", "body_base64": true}), old, "200 | A: b || new");
+        check(json!({"body": ""}), old, "200 | A: b || ");
+    }
+
+    #[test]
+    fn filters() {
+        let once = json!({"filters": [{"regex": "o", "replace": "0"}]});
+        check(once.clone(), "200 | Content-Length: 3 | ETag: e || foo", "200 || f0o");
+        check(
+            once,
+            "200 | Content-Encoding: zstd | ETag: e || foo",
+            "200 | Content-Encoding: zstd | ETag: e || foo",
+        );
+        let global = json!({"filters": [
+            {"regex": "(F)O", "scope": "global", "replace": "$1", "options": "i"},
+            {"regex": "f", "replace": "[$0]"}
+        ]});
+        check(global, "200 || FoofO", "200 || Fo[f]");
+        let cut = json!({"max_resp_body_size": 4, "filters": [{"regex": "^", "replace": "-"}]});
+        check(cut, "200 || 1234567", "200 || -1234");
+        let head = run(
+            json!({"filters": [{"regex": "a", "replace": "b"}]}),
+            "HEAD /",
+            "200 | Content-Length: 9",
+            b"",
+        );
+        assert_eq!(head, "200 || ");
+    }
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text).expect("a Vec takes all");
+        encoder.finish().expect("a Vec takes all")
+    }
+
+    #[test]
+    fn filters_see_the_body_decoded() {
+        let settings = json!({"filters": [{"regex": "secret", "replace": "***", "scope": "global"}]});
+        let run = |coding: &str, body: &[u8]| {
+            run(settings.clone(), "GET /", &format!("200 | Content-Encoding: {coding}"), body)
+        };
+        assert_eq!(run("gzip", &gzip(b"a secret")), "200 || a ***");
+        assert_eq!(run("X-GZIP", &gzip(b"a secret")), "200 || a ***");
+        // One uncompressed meta-block (RFC 7932 section 9.2).
+        let brotli = b"\x8b\x03\x80a secret\x03";
+        assert_eq!(run("br", brotli), "200 || a ***");
+        assert_eq!(run("gzip", b"no gzip"), "200 || ");
+        assert_eq!(run("gzip, br", b"secret"), "200 | Content-Encoding: gzip, br || secret");
+    }
+
+    #[test]
+    fn a_bomb_decodes_to_the_bound_and_no_further() {
+        let bomb = gzip(&vec![b'x'; 10 << 20]);
+        assert_eq!(decode(bomb, Coding::Gzip, 1000).len(), 1000);
+    }
+
+    #[test]
+    fn refuses() {
+        #[track_caller]
+        fn check(settings: serde_json::Value, want: &str) {
+            let problems = build("response-rewrite", settings).err().unwrap_or_default();
+            assert!(problems.starts_with(want), "{problems}");
+        }
+        check(json!({}), "`response-rewrite` has nothing to do");
+        check(json!({"status_code": 599}), "`status_code` is out of range: 599");
+        check(
+            json!({"body": "a", "filters": [{"regex": "a", "replace": "b"}]}),
+            "`filters` and `body` exclude",
+        );
+        check(json!({"body": "%", "body_base64": true}), "this is no base64");
+        check(json!({"body": "", "body_base64": true}), "this is no base64");
+        check(json!({"status_code": 200, "body_base64": true}), "`body_base64` goes with `body`");
+        check(json!({"filters": []}), "`filters` has 1 to 64 tables");
+        check(json!({"filters": [{"regex": "a"}]}), "`replace` is missing");
+        check(
+            json!({"filters": [{"regex": "", "replace": ""}]}),
+            "an expression is a text that is not empty",
+        );
+        check(json!({"filters": [{"regex": "a", "replace": "b", "scope": "all"}]}), "unknown scope `all`");
+        check(json!({"filters": [{"regex": "a", "replace": "b", "options": "q"}]}), "invalid regex `a`");
+        check(json!({"filters": [{"regex": "(?<=a)b", "replace": "b"}]}), "invalid regex `(?<=a)b`");
+        check(json!({"body": "a", "max_resp_body_size": 0}), "`max_resp_body_size` is out of range: 0");
+    }
+}

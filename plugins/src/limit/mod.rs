@@ -139,16 +139,11 @@ mod tests {
         let shared = SharedState::new();
         let owner = shared.owner("route:a", &json!({}).into(), 0);
         let quota = Quota { limit: 1000, window_millis: 60_000, window: Window::Fixed };
-        let passed = |shared: SharedState| {
-            (0..500).filter(|_| shared.take(owner, b"10.0.0.1", 5, &quota).allowed).count()
-        };
-        let threads: Vec<_> = (0..8)
-            .map(|_| {
-                let shared = shared.clone();
-                std::thread::spawn(move || passed(shared))
-            })
-            .collect();
-        let total: usize = threads.into_iter().map(|thread| thread.join().expect("it counts")).sum();
+        let passed = || (0..500).filter(|_| shared.take(owner, b"10.0.0.1", 5, &quota).allowed).count();
+        let total: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(passed)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("it counts")).sum()
+        });
         assert_eq!(total, 1000);
         assert_eq!(shared.counters(), 1);
     }
