@@ -56,16 +56,6 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn a_half_closed_client_still_gets_its_answer() {
-    let origin = Origin::named("fine");
-    let gateway = Gateway::before(&[origin.address()]);
-    let mut client =
-        Client::sending(gateway.address(), "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    assert_eq!(client.response().text(), "fine");
-    client.assert_closed();
-}
-
-#[test]
 fn close_is_obeyed_on_both_sides() {
     let origin = Origin::each(|request| match request.target.as_str() {
         "/close" => b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfine".to_vec(),
