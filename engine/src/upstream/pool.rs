@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Link {
 #[derive(Default)]
 pub struct Pools {
     map: RefCell<HashMap<Address, Rc<Pool>>>,
+    /// Descriptors looked at and indexes found dead, kept between sweeps.
+    swept: RefCell<(Vec<RawFd>, Vec<usize>)>,
 }
 
 /// The kept connections to one endpoint.
@@ -80,14 +83,14 @@ impl Pools {
     /// `poll(2)` per endpoint, and counts the rest.
     pub fn sweep(&self, stats: &CoreStats) {
         let mut count = 0;
-        let mut fds = Vec::new();
-        let mut dead = Vec::new();
+        let mut swept = self.swept.borrow_mut();
+        let (fds, dead) = &mut *swept;
         for pool in self.map.borrow().values() {
             let mut idle = pool.idle.borrow_mut();
             fds.clear();
             dead.clear();
             fds.extend(idle.iter().map(|link| link.socket.raw_fd()));
-            sys::poll_hangups(&fds, &mut |index| dead.push(index));
+            sys::poll_hangups(fds, &mut |index| dead.push(index));
             for index in dead.iter().rev() {
                 drop(idle.remove(*index));
             }
