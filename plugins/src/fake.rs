@@ -129,12 +129,17 @@ fn fields_text(head: &Head) -> String {
     head.fields().map(|field| format!(" | {}: {}", text(field.name), text(field.value))).collect()
 }
 
-/// `302 | Location: /x || body`, or the verdict's name.
+/// `302 | Location: /x || body` (without the bars where the body is empty), or the verdict's name.
 pub(crate) fn verdict_text(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Answer(Answer { status, headers, body }) => {
             let fields: String = headers.iter().map(|(name, value)| format!(" | {name}: {value}")).collect();
-            format!("{status}{fields} || {}", String::from_utf8_lossy(body))
+            let body = if body.is_empty() {
+                String::new()
+            } else {
+                format!(" || {}", String::from_utf8_lossy(body))
+            };
+            format!("{status}{fields}{body}")
         }
         other => format!("{other:?}"),
     }

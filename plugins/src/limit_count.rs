@@ -48,6 +48,9 @@ rejected_msg = "slow down"
     build,
 };
 
+/// Of a rendered key's memory, what a thread keeps for the next one.
+const KEY_BYTES_KEPT: usize = 4096;
+
 /// What the Redis policies take.
 const REDIS_FIELDS: &[&str] = &[
     "sync_interval",
@@ -174,11 +177,11 @@ impl LimitCount {
                 None => take_address(x.client_addr(), take),
             },
             Key::Address => take_address(x.client_addr(), take),
-            Key::Combination { template, is_rule } => match resolve(template, x.vars()) {
-                Some(key) => take(&key),
+            Key::Combination { template, is_rule } => resolve(template, x.vars(), |key| match key {
+                Some(key) => take(key),
                 None if *is_rule => None,
                 None => take_address(x.client_addr(), take),
-            },
+            }),
         }
     }
 }
@@ -200,7 +203,7 @@ impl Limit {
 
     fn applies(&self, x: &dyn Exchange) -> bool {
         match &self.key {
-            Key::Combination { template, is_rule: true } => resolve(template, x.vars()).is_some(),
+            Key::Combination { template, is_rule: true } => resolve(template, x.vars(), |key| key.is_some()),
             _ => true,
         }
     }
@@ -220,12 +223,18 @@ impl Number {
     }
 }
 
-/// Renders a key; `None` if not one of its variables is set.
-fn resolve(template: &Template, vars: &dyn Vars) -> Option<Vec<u8>> {
+/// Renders a key for `then`; `None` if not one of its variables is set.
+fn resolve<T>(template: &Template, vars: &dyn Vars, then: impl FnOnce(Option<&[u8]>) -> T) -> T {
+    // Kept per thread: a key that was seen before costs no allocation.
+    thread_local!(static KEY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
+    let mut key = KEY.take();
+    key.clear();
     let counting = Counting { vars, found: Cell::new(false) };
-    let mut key = Vec::new();
     template.render(&counting, None, &mut key);
-    counting.found.get().then_some(key)
+    let result = then(counting.found.get().then_some(&key[..]));
+    key.shrink_to(KEY_BYTES_KEPT);
+    KEY.set(key);
+    result
 }
 
 /// Variables, and whether one that was asked for was set.
@@ -529,8 +538,8 @@ mod tests {
         let script = format!(
             "1000 GET / -> Next{}
              1500 GET / -> Next{}
-             2000 GET / -> 503 || {}
-             60999 GET / -> 503 || {}
+             2000 GET / -> 503{}
+             60999 GET / -> 503{}
              61000 GET / -> Next{}",
             quota("2", "1", "60"),
             quota("2", "0", "60"),
@@ -549,9 +558,9 @@ mod tests {
         let script = format!(
             "60000 GET / -> Next{}
              61234 GET / -> Next{}
-             61500 GET / -> 503 || {}
-             90000 GET / -> 503 || {}
-             120000 GET / -> 503 || {}
+             61500 GET / -> 503{}
+             90000 GET / -> 503{}
+             120000 GET / -> 503{}
              150000 GET / -> Next{}",
             quota("2", "1", "60"),
             quota("2", "0", "58.77"),
@@ -570,18 +579,18 @@ mod tests {
             one("var", "http_x_key"),
             "1 GET / | X-Key: a -> Next
              1 GET / | X-Key: b -> Next
-             1 GET / | X-Key: a -> 503 || 
+             1 GET / | X-Key: a -> 503
              1 GET / -> Next
-             1 GET / -> 503 || ",
+             1 GET / -> 503",
         );
         check(
             one("var_combination", "$http_a $http_b"),
             "1 GET / | A: 1 -> Next
              1 GET / | A: 1 | B: 1 -> Next
-             1 GET / | A: 1 -> 503 || 
+             1 GET / | A: 1 -> 503
              1 GET / -> Next
              1 GET / | B: 1 -> Next
-             1 GET / -> 503 || ",
+             1 GET / -> 503",
         );
     }
 
@@ -595,10 +604,10 @@ mod tests {
             "1 GET / | X-Count: 1 | X-Window: 5 -> Next{}
              1 GET / | X-Count: 1 | X-Window: 5 -> 429 | Content-Type: application/json || {}\n{}
              1 GET / | X-Count: 3 | X-Window: 5 -> Next{}
-             1 GET / | X-Count: 0 | X-Window: 5 -> 500 || 
-             1 GET / | X-Count: 1.5 | X-Window: 5 -> 500 || 
-             1 GET / | X-Count: 9007199254740992 | X-Window: 5 -> 500 || 
-             1 GET / | X-Count: 2 -> 500 || ",
+             1 GET / | X-Count: 0 | X-Window: 5 -> 500
+             1 GET / | X-Count: 1.5 | X-Window: 5 -> 500
+             1 GET / | X-Count: 9007199254740992 | X-Window: 5 -> 500
+             1 GET / | X-Count: 2 -> 500",
             quota("1", "0", "5"),
             "{\"error_msg\":\"too \\\"many\\\"\"}",
             quota("1", "0", "5"),
@@ -639,12 +648,12 @@ mod tests {
             rules,
             &format!(
                 "1 GET / | User: a | Org: o | Max: 2 -> Next{}{}
-                 1 GET / | User: a | Org: o | Max: 2 -> 503 || {}
+                 1 GET / | User: a | Org: o | Max: 2 -> 503{}
                  1 GET / | Org: o | Max: 2 -> Next{}
-                 1 GET / | Org: o | Max: 2 -> 503 || {}
+                 1 GET / | Org: o | Max: 2 -> 503{}
                  1 GET / | User: b -> Next{}
-                 1 GET / | Org: o -> 500 || 
-                 1 GET / -> 500 || ",
+                 1 GET / | Org: o -> 500
+                 1 GET / -> 500",
                 user("0"),
                 org("1"),
                 user("0"),

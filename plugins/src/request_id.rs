@@ -74,12 +74,11 @@ impl Plugin for RequestId {
     }
 
     fn on_rewrite(&self, x: &mut dyn Exchange, _resume: Resume) -> Verdict {
-        let brought = Id::copy(self.field(x.request()));
-        let id = brought.unwrap_or_else(|| {
-            let id = self.algorithm.make(x);
+        let mut id = Id::new();
+        if !id.copy(self.field(x.request())) {
+            self.algorithm.make(x, &mut id);
             x.request_mut().set(self.name.as_bytes(), id.as_bytes());
-            id
-        });
+        }
         x.set_request_id(id.as_str());
         Verdict::Next
     }
@@ -88,9 +87,8 @@ impl Plugin for RequestId {
         if self.field(x.response()).is_none_or(<[u8]>::is_empty) {
             // From the request's field, not from the exchange's id: two instances
             // with names of their own each send back what they passed on.
-            let id =
-                Id::copy(self.field(x.request())).or_else(|| Id::copy(x.request_id().map(str::as_bytes)));
-            if let Some(id) = id {
+            let mut id = Id::new();
+            if id.copy(self.field(x.request())) || id.copy(x.request_id().map(str::as_bytes)) {
                 x.response_mut().set(self.name.as_bytes(), id.as_bytes());
             }
         }
@@ -107,29 +105,35 @@ impl RequestId {
     }
 }
 
-/// An id on the stack.
+/// An id on the stack, filled in place: it is larger than what is worth moving.
 struct Id {
     bytes: [u8; ID_BYTES_MAX],
     length: usize,
 }
 
 impl Id {
-    /// `None` if it is no id that may be passed on.
-    fn copy(value: Option<&[u8]>) -> Option<Id> {
-        let value = value?;
-        let length = value.len();
-        if length == 0 || length > ID_BYTES_MAX || !value.iter().all(u8::is_ascii_graphic) {
-            return None;
-        }
-        let mut bytes = [0; ID_BYTES_MAX];
-        bytes[..length].copy_from_slice(value);
-        Some(Id { bytes, length })
+    fn new() -> Id {
+        Id { bytes: [0; ID_BYTES_MAX], length: 0 }
     }
 
-    fn filled(length: usize, fill: impl FnOnce(&mut [u8])) -> Id {
-        let mut bytes = [0; ID_BYTES_MAX];
-        fill(&mut bytes[..length]);
-        Id { bytes, length }
+    /// Takes `value` if it is an id that may be passed on.
+    fn copy(&mut self, value: Option<&[u8]>) -> bool {
+        let value = value.unwrap_or_default();
+        if value.is_empty() || value.len() > ID_BYTES_MAX {
+            return false;
+        }
+        // Without an early end, so that it compiles to a few vector steps.
+        let visible = value.iter().fold(true, |visible, byte| visible & byte.is_ascii_graphic());
+        if visible {
+            self.room(value.len()).copy_from_slice(value);
+        }
+        visible
+    }
+
+    /// The first `length` bytes, to be filled.
+    fn room(&mut self, length: usize) -> &mut [u8] {
+        self.length = length;
+        &mut self.bytes[..length]
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -142,44 +146,42 @@ impl Id {
 }
 
 impl Algorithm {
-    fn make(&self, x: &mut dyn Exchange) -> Id {
+    fn make(&self, x: &mut dyn Exchange, id: &mut Id) {
         match self {
-            Algorithm::Uuid => uuid(x.random(), x.random()),
-            Algorithm::Nanoid => nanoid(x.random(), x.random()),
-            Algorithm::RangeId { char_set, length } => {
-                Id::filled(*length, |out| range_id(char_set, || x.random(), out))
-            }
-            Algorithm::Ksuid => ksuid(x.now_millis() / 1000, x.random(), x.random()),
+            Algorithm::Uuid => uuid(x.random(), x.random(), id),
+            Algorithm::Nanoid => nanoid(x.random(), x.random(), id),
+            Algorithm::RangeId { char_set, length } => range_id(char_set, || x.random(), id.room(*length)),
+            Algorithm::Ksuid => ksuid(x.now_millis() / 1000, x.random(), x.random(), id),
         }
     }
 }
 
-fn uuid(high: u64, low: u64) -> Id {
+fn uuid(high: u64, low: u64, id: &mut Id) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
     // Version 4 and variant 10 in their places (RFC 9562 sections 4.1, 4.2 and 5.4).
     let high = high & !0xf000 | 0x4000;
     let low = low & !(0b11 << 62) | 0b10 << 62;
     let bits = u128::from(high) << 64 | u128::from(low);
-    Id::filled(36, |out| {
-        let mut digit = 128;
-        for (place, byte) in out.iter_mut().enumerate() {
-            *byte = b'-';
-            if !matches!(place, 8 | 13 | 18 | 23) {
-                digit -= 4;
-                *byte = b"0123456789abcdef"[(bits >> digit) as usize & 15];
-            }
+    let out = id.room(36);
+    let mut at = 0;
+    for (index, byte) in bits.to_be_bytes().into_iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            out[at] = b'-';
+            at += 1;
         }
-    })
+        out[at] = HEX[usize::from(byte >> 4)];
+        out[at + 1] = HEX[usize::from(byte & 15)];
+        at += 2;
+    }
 }
 
-fn nanoid(high: u64, low: u64) -> Id {
+fn nanoid(high: u64, low: u64, id: &mut Id) {
     const ALPHABET: &[u8; 64] = b"useandom-26T198340PX75pxJACKVERYMINDBUSHWOLF_GQZbfghjklqvwyzrict";
     let mut bits = u128::from(high) << 64 | u128::from(low);
-    Id::filled(21, |out| {
-        for byte in out {
-            *byte = ALPHABET[bits as usize & 63];
-            bits >>= 6;
-        }
-    })
+    for byte in id.room(21) {
+        *byte = ALPHABET[bits as usize & 63];
+        bits >>= 6;
+    }
 }
 
 fn range_id(char_set: &[u8], mut random: impl FnMut() -> u64, out: &mut [u8]) {
@@ -194,22 +196,25 @@ fn range_id(char_set: &[u8], mut random: impl FnMut() -> u64, out: &mut [u8]) {
 }
 
 /// segmentio's format: seconds since 2014-05-13 and 128 bits, in base 62.
-fn ksuid(unix_seconds: u64, high: u64, low: u64) -> Id {
+fn ksuid(unix_seconds: u64, high: u64, low: u64, id: &mut Id) {
     const EPOCH_SECONDS: u64 = 1_400_000_000;
+    const DIGITS_5: u64 = 62_u64.pow(5);
     const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let seconds = unix_seconds.saturating_sub(EPOCH_SECONDS) as u32;
     let mut words = [seconds, (high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32];
-    Id::filled(27, |out| {
-        for byte in out.iter_mut().rev() {
-            let mut rest = 0_u64;
-            for word in &mut words {
-                let value = rest << 32 | u64::from(*word);
-                *word = (value / 62) as u32;
-                rest = value % 62;
-            }
-            *byte = ALPHABET[rest as usize];
+    // Five digits at a time: a division of the whole costs five divisions of words.
+    for digits in id.room(27).rchunks_mut(5) {
+        let mut rest = 0_u64;
+        for word in &mut words {
+            let value = rest << 32 | u64::from(*word);
+            *word = (value / DIGITS_5) as u32;
+            rest = value % DIGITS_5;
         }
-    })
+        for byte in digits.iter_mut().rev() {
+            *byte = ALPHABET[(rest % 62) as usize];
+            rest /= 62;
+        }
+    }
 }
 
 fn build(setup: &Setup<'_>, report: &mut Report) -> Option<Arc<dyn Plugin>> {
@@ -350,18 +355,23 @@ mod tests {
 
     #[test]
     fn ids_are_those_of_their_specifications() {
-        let all = uuid(u64::MAX, u64::MAX);
-        assert_eq!(all.as_str(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert_eq!(uuid(0, 0).as_str(), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(
-            uuid(0x0123_4567_89ab_cdef, 0x0123_4567_89ab_cdef).as_str(),
-            "01234567-89ab-4def-8123-456789abcdef"
-        );
-        // segmentio/ksuid's README: 0ujtsYcgvSTl8PAuAdqWYSMnLOv is 107608047 and this payload.
-        let known = ksuid(1_400_000_000 + 107_608_047, 0xB5A1_CD34_B5F9_9D11, 0x54FB_6853_345C_9735);
-        assert_eq!(known.as_str(), "0ujtsYcgvSTl8PAuAdqWYSMnLOv");
-        assert_eq!(ksuid(0, 0, 0).as_str(), "000000000000000000000000000");
-        assert_eq!(ksuid(u64::MAX, u64::MAX, u64::MAX).as_str().len(), 27);
+        let text = |fill: &dyn Fn(&mut Id)| {
+            let mut id = Id::new();
+            fill(&mut id);
+            id.as_str().to_owned()
+        };
+        let check = |bits, want: &str| assert_eq!(text(&|id| uuid(bits, bits, id)), want);
+        check(u64::MAX, "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        check(0, "00000000-0000-4000-8000-000000000000");
+        check(0x0123_4567_89ab_cdef, "01234567-89ab-4def-8123-456789abcdef");
+        let check =
+            |seconds, high, low, want: &str| assert_eq!(text(&|id| ksuid(seconds, high, low, id)), want);
+        // segmentio/ksuid's README: timestamp 107608047 and this payload.
+        let (high, low) = (0xB5A1_CD34_B5F9_9D11, 0x54FB_6853_345C_9735);
+        check(1_400_000_000 + 107_608_047, high, low, "0ujtsYcgvSTl8PAuAdqWYSMnLOv");
+        check(0, 0, 0, "000000000000000000000000000");
+        let all = "aWgEPTl1tmebfsQzFP4bxwgy80V"; // the largest KSUID
+        check(1_400_000_000 + u64::from(u32::MAX), u64::MAX, u64::MAX, all);
     }
 
     #[test]
