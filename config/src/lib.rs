@@ -5,31 +5,77 @@
 //! tree through a [`Reader`]; `check` looks at the whole. Each pushes what it finds
 //! into one [`Report`] and goes on, so that one run shows every mistake.
 //!
+//! ```
+//! let text = r#"
+//! [server]
+//! listen = ":8080"
+//!
+//! [[routes]]
+//! upstream = ["127.0.0.1:3000", "127.0.0.1:3001"]
+//! "#;
+//! let (document, report) = config::parse_str("ringway.toml", text, &config::MapEnv::default());
+//! assert!(report.problems().is_empty());
+//! assert_eq!(document.expect("a complete gateway").routes[0].uris, ["/*"]);
+//! ```
+//!
 //! No sockets, no clocks, and no files but through [`Env`]. Compiling to what runs
 //! is the engine's; the settings of plugins are the `plugins` crate's.
 #![forbid(unsafe_code)]
 
+mod check;
 pub mod cores;
+pub mod diff;
 pub mod document;
+pub mod env;
+pub mod expr;
+mod identity;
 pub mod listener;
+mod load;
 pub mod log;
 pub mod names;
 pub mod node;
+mod parse;
 pub mod place;
 pub mod plugin;
 pub mod reader;
+mod render;
 pub mod report;
+mod resolve;
 pub mod route;
 pub mod server;
 pub mod service;
+mod shadow;
 pub mod units;
 pub mod upstream;
 pub mod value;
 pub mod vars;
-pub mod expr;
 
+use std::path::Path;
+
+pub use diff::Diff;
 pub use document::*;
+pub use env::{Env, MapEnv, ProcessEnv};
 pub use place::{Place, Source};
 pub use reader::{Reader, TimeUnit};
 pub use report::{Problem, Report, Severity};
+pub use upstream::Kind as UpstreamKind;
 pub use value::{Key, Kind, Value};
+
+/// Reads a file, and all that it includes, and checks it.
+///
+/// The document is `None` when any problem is an error; warnings stand in the
+/// report either way.
+pub fn parse_file(path: &Path, env: &dyn Env) -> (Option<Document>, Report) {
+    let mut report = Report::new();
+    let tree = load::file(path, env, &mut report);
+    let document = tree.and_then(|tree| parse::document(&tree, env, &mut report));
+    (document, report)
+}
+
+/// Checks a text as if it were a file of this name: what it includes is looked for beside that name.
+pub fn parse_str(name: &str, text: &str, env: &dyn Env) -> (Option<Document>, Report) {
+    let mut report = Report::new();
+    let tree = load::text_of(name, text.to_owned(), env, &mut report);
+    let document = parse::document(&tree, env, &mut report);
+    (document, report)
+}

@@ -3,6 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::place::Place;
+use crate::reader::Reader;
+use crate::report::{Problem, Report};
+use crate::value::Value;
+
 /// `[log]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
@@ -73,5 +78,105 @@ impl Default for Log {
 impl Default for Status {
     fn default() -> Status {
         Status { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9091))) }
+    }
+}
+
+const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+
+impl Log {
+    /// Reads `[log]`.
+    pub(crate) fn read(value: &Value, report: &mut Report) -> Log {
+        let mut reader = Reader::of("Log", value, report);
+        let default = Log::default();
+        let level = level(&mut reader).unwrap_or(default.level);
+        let written = reader.has("access");
+        let words = [("auto", Diagnostics::Auto), ("text", Diagnostics::Text), ("json", Diagnostics::Json)];
+        let log = Log {
+            level,
+            access: access(&mut reader).unwrap_or(default.access),
+            access_is_default: !written,
+            format: format(&mut reader).unwrap_or(default.format),
+            diagnostics: reader.one_of("diagnostics", &words).unwrap_or(default.diagnostics),
+        };
+        reader.finish();
+        log
+    }
+}
+
+/// `info`, or `info,ringway=debug`.
+fn level(reader: &mut Reader<'_, '_>) -> Option<String> {
+    let text = reader.opt_str("level")?;
+    for directive in text.split(',').map(str::trim) {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
+        if LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {
+            continue;
+        }
+        let place = reader.value_place("level");
+        let near = LEVELS.iter().map(|name| (*name, Place::NOWHERE));
+        let help = reader.report().suggest(level, near);
+        let label = format!("must be one of {}, or target=level", LEVELS.join(", "));
+        reader.report().push(Problem::error(place, format!("unknown level `{level}`")).label(label).help(help));
+    }
+    Some(text.to_owned())
+}
+
+/// `off`, `stdout` or a path: one with a slash, so that a slip makes no file of its name.
+fn access(reader: &mut Reader<'_, '_>) -> Option<Access> {
+    match reader.opt_str("access")? {
+        "off" => Some(Access::Off),
+        "stdout" => Some(Access::Stdout),
+        path if path.contains('/') && !path.ends_with('/') => Some(Access::Path(PathBuf::from(path))),
+        other => {
+            let place = reader.value_place("access");
+            let near = [("off", Place::NOWHERE), ("stdout", Place::NOWHERE)];
+            let help = reader.report().suggest(other, near.into_iter());
+            let help = if help.is_empty() { format!("for a file write ./{other}") } else { help };
+            let label = "must be `off`, `stdout` or a path with a `/`";
+            let problem = Problem::error(place, format!("invalid access log `{other}`")).label(label);
+            reader.report().push(problem.help(help));
+            None
+        }
+    }
+}
+
+/// `json`, `combined` or a text with variables.
+fn format(reader: &mut Reader<'_, '_>) -> Option<Format> {
+    match reader.opt_str("format")? {
+        "json" => Some(Format::Json),
+        "combined" => Some(Format::Combined),
+        text if text.contains('$') => Some(Format::Template(text.to_owned())),
+        other => {
+            let place = reader.value_place("format");
+            let near = [("json", Place::NOWHERE), ("combined", Place::NOWHERE)];
+            let help = reader.report().suggest(other, near.into_iter());
+            let label = "must be `json`, `combined` or a text with $variables";
+            let problem = Problem::error(place, format!("unknown format `{other}`")).label(label);
+            reader.report().push(problem.help(help));
+            None
+        }
+    }
+}
+
+impl Status {
+    /// Reads `[status]`.
+    pub(crate) fn read(value: &Value, report: &mut Report) -> Status {
+        let mut reader = Reader::of("Status", value, report);
+        let mut status = Status::default();
+        match reader.opt_str("listen") {
+            None => {}
+            Some("off") => status.listen = None,
+            Some(text) => match text.parse() {
+                Ok(address) => status.listen = Some(address),
+                Err(_) => {
+                    let place = reader.value_place("listen");
+                    let problem = Problem::error(place, format!("invalid address `{text}`"))
+                        .label("must be an IP address and a port, or `off`")
+                        .help("write 127.0.0.1:9091; whoever reaches it sees all metrics");
+                    reader.report().push(problem);
+                }
+            },
+        }
+        reader.finish();
+        status
     }
 }

@@ -151,6 +151,18 @@ impl Sources {
         &self.files
     }
 
+    /// Part of a string that stands at `place`: its bytes where it was written plainly,
+    /// the whole of it where escapes or `${...}` make the written text another.
+    pub(crate) fn within(&self, place: Place, text: &str, part: Range<usize>) -> Place {
+        let written = self.get(place).and_then(|source| source.text.get(place.span()));
+        let inner = written.and_then(|written| written.get(1..written.len().saturating_sub(1)));
+        if inner != Some(text) {
+            return place;
+        }
+        let start = place.span().start + 1;
+        Place::new(place.file, start + part.start..start + part.end)
+    }
+
     /// `ringway.toml:78`, or `None` for nowhere.
     pub fn line_of(&self, place: Place) -> Option<String> {
         let source = self.get(place)?;

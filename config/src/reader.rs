@@ -234,6 +234,49 @@ impl<'v, 'r> Reader<'v, 'r> {
         None
     }
 
+    /// [`Reader::one_of`] where some words are planned and not there yet.
+    pub fn one_built<T: Copy>(
+        &mut self,
+        name: &'static str,
+        built: &[(&'static str, T)],
+        planned: &[&'static str],
+    ) -> Option<T> {
+        let found = self.entries.iter().find(|(key, _)| key.name == name).map(|(_, value)| value);
+        match found.and_then(|value| Some((value, value.as_str()?))) {
+            Some((value, text)) if planned.contains(&text) => {
+                self.entry(name);
+                not_built(self.report, value.place, &format!("{name} = \"{text}\""));
+                None
+            }
+            _ => self.one_of(name, built),
+        }
+    }
+
+    /// A duration that is longer than zero.
+    pub fn opt_timeout(&mut self, name: &'static str) -> Option<Duration> {
+        let duration = self.opt_duration(name)?;
+        if duration.is_zero() {
+            let place = self.value_place(name);
+            let what = format!("`{name}` is out of range: 0");
+            self.report.push(Problem::error(place, what).label("must be longer than zero"));
+            return None;
+        }
+        Some(duration)
+    }
+
+    /// At most one of these keys may be there; a second is an error.
+    pub fn only_one(&mut self, names: &[&'static str]) {
+        let mut present = names.iter().filter_map(|name| {
+            let found = self.entries.iter().find(|(key, _)| key.name == *name);
+            found.map(|(key, _)| (*name, key.place))
+        });
+        let first = present.next();
+        if let (Some((first, _)), Some((second, place))) = (first, present.next()) {
+            let what = format!("`{second}` beside `{first}`");
+            self.report.push(Problem::error(place, what).label("only one of them").help("remove one"));
+        }
+    }
+
     /// Where the value of a key stands, else where the table does.
     pub fn value_place(&self, name: &str) -> Place {
         let entry = self.entries.iter().find(|(key, _)| key.name == name);

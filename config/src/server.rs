@@ -5,6 +5,19 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::env::Env;
+use crate::reader::{wrong_type, Reader};
+use crate::report::{Problem, Report};
+use crate::route::network;
+use crate::value::{Kind, Value};
+
+/// Header fields of a message at most: heads are tables of this size.
+const FIELDS_MAX: i64 = 128;
+/// Client connections at most.
+const CONNECTIONS_MAX: i64 = 10_000_000;
+/// Bytes of a head at most.
+const HEAD_BYTES_MAX: u64 = 16 << 20;
+
 /// `[server]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
@@ -100,6 +113,125 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(60),
             send_timeout: Duration::from_secs(60),
             keepalive_requests: 0,
+        }
+    }
+}
+
+impl RouterMode {
+    /// APISIX's names.
+    pub const WORDS: &'static [(&'static str, RouterMode)] = &[
+        ("radixtree_host_uri", RouterMode::HostUri),
+        ("radixtree_uri", RouterMode::Uri),
+        ("radixtree_uri_with_parameter", RouterMode::UriWithParameter),
+    ];
+}
+
+/// Where the gateway keeps its files if `workdir` does not say: `$STATE_DIRECTORY`
+/// (systemd's), else the XDG state directory, else `/var/lib/ringway`.
+pub(crate) fn workdir_default(env: &dyn Env) -> PathBuf {
+    let set = |name: &str| env.var(name).filter(|value| !value.is_empty());
+    if let Some(list) = set("STATE_DIRECTORY") {
+        return PathBuf::from(list.split(':').next().unwrap_or_default());
+    }
+    if let Some(state) = set("XDG_STATE_HOME") {
+        return PathBuf::from(state).join("ringway");
+    }
+    match set("HOME") {
+        Some(home) => PathBuf::from(home).join(".local/state/ringway"),
+        None => Server::default().workdir,
+    }
+}
+
+/// Reads `[server]`. `listen` is read by `listener`, from the same table.
+pub(crate) fn read(value: &Value, env: &dyn Env, report: &mut Report) -> Server {
+    let mut reader = Reader::of("Server", value, report);
+    let default = Server::default();
+    let listen = reader.one_or_list("listen").into_iter().map(|(text, _)| text.to_owned()).collect();
+    let workdir = match reader.opt_str("workdir") {
+        Some("") => {
+            let place = reader.value_place("workdir");
+            reader.report().error(place, "`workdir` is empty", "leave it out for the default");
+            default.workdir
+        }
+        Some(path) => PathBuf::from(path),
+        None => workdir_default(env),
+    };
+    let drain_timeout = reader.opt_duration("drain_timeout").unwrap_or(default.drain_timeout);
+    let list = reader.list("trusted_addresses");
+    let trusted_addresses =
+        list.into_iter().filter_map(|(text, place)| network(text, place, reader.report())).collect();
+    let limits = reader.opt_value("limits").map(|limits| Limits::read(limits, reader.report()));
+    let server = Server {
+        listen,
+        workdir,
+        drain_timeout,
+        trusted_addresses,
+        limits: limits.unwrap_or_default(),
+        router: reader.one_of("router", RouterMode::WORDS).unwrap_or_default(),
+        apisix_headers: reader.opt_bool("apisix_headers").unwrap_or(false),
+        via: reader.opt_bool("via").unwrap_or(false),
+        server_header: server_header(&mut reader, default.server_header),
+    };
+    reader.finish();
+    server
+}
+
+fn server_header(reader: &mut Reader<'_, '_>, default: Option<String>) -> Option<String> {
+    let Some(text) = reader.opt_str("server_header") else { return default };
+    let visible = !text.is_empty() && text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    if !visible || text.trim() != text {
+        let place = reader.value_place("server_header");
+        let problem = Problem::error(place, "invalid `server_header`").label("must be visible ASCII text");
+        reader.report().push(problem.help("write \"off\" to send none"));
+    }
+    (text != "off").then(|| text.to_owned())
+}
+
+impl Limits {
+    fn read(value: &Value, report: &mut Report) -> Limits {
+        let mut reader = Reader::of("Limits", value, report);
+        let default = Limits::default();
+        let mut size = |name, least, most, default: usize| {
+            reader.size_range(name, least..=most).map_or(default, |size| size as usize)
+        };
+        let request_head = size("request_head", 1 << 10, HEAD_BYTES_MAX, default.request_head);
+        let request_target = size("request_target", 256, HEAD_BYTES_MAX, default.request_target);
+        let response_head = size("response_head", 1 << 10, HEAD_BYTES_MAX, default.response_head);
+        let replay_body = size("replay_body", 0, 1 << 30, default.replay_body);
+        let mut count = |name, range, default: usize| {
+            reader.range(name, range).map_or(default, |count| count as usize)
+        };
+        let request_fields = count("request_fields", 1..=FIELDS_MAX, default.request_fields);
+        let connections = count("connections", 1..=CONNECTIONS_MAX, default.connections);
+        let limits = Limits {
+            request_head,
+            request_target,
+            request_fields,
+            response_head,
+            request_body: body_limit(&mut reader),
+            replay_body,
+            connections,
+            head_timeout: reader.opt_timeout("head_timeout").unwrap_or(default.head_timeout),
+            idle_timeout: reader.opt_timeout("idle_timeout").unwrap_or(default.idle_timeout),
+            body_timeout: reader.opt_timeout("body_timeout").unwrap_or(default.body_timeout),
+            send_timeout: reader.opt_timeout("send_timeout").unwrap_or(default.send_timeout),
+            keepalive_requests: reader.opt_u64("keepalive_requests").unwrap_or(default.keepalive_requests),
+        };
+        reader.finish();
+        limits
+    }
+}
+
+/// `request_body`: a size, or `"unlimited"`.
+fn body_limit(reader: &mut Reader<'_, '_>) -> Option<u64> {
+    let value = reader.opt_value("request_body")?;
+    match &value.kind {
+        Kind::String(text) if text == "unlimited" => None,
+        Kind::String(_) | Kind::Integer(_) => reader.opt_size("request_body"),
+        _ => {
+            let help = "a number of bytes, a string such as \"10MiB\", or \"unlimited\"";
+            wrong_type(reader.report(), value, "a size", help);
+            None
         }
     }
 }

@@ -1,8 +1,12 @@
 //! `[[services]]`: what several routes have in common.
 
+use crate::identity::{self, Identity};
 use crate::place::Place;
-use crate::plugin::Plugins;
-use crate::route::UpstreamRef;
+use crate::plugin::{self, Plugins};
+use crate::reader::Reader;
+use crate::report::Report;
+use crate::route::{self, Known, UpstreamRef};
+use crate::value::Value;
 
 /// What several routes have in common; a route's own fields win.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,4 +25,23 @@ pub struct Service {
     pub enable_websocket: Option<bool>,
     /// Where it stands.
     pub place: Place,
+}
+
+/// Reads the table of a service. Its id is empty where none is given.
+pub(crate) fn read(value: &Value, known: &Known, report: &mut Report) -> Option<(Service, Identity)> {
+    let mut reader = Reader::of("Service", value, report);
+    let identity = identity::read(&mut reader);
+    let id = identity.id.clone().unwrap_or_default();
+    let upstream = route::read_upstream(&mut reader, &format!("service:{id}"), known);
+    let service = Service {
+        name: identity.name.clone(),
+        hosts: route::read_hosts(&mut reader),
+        upstream,
+        plugins: plugin::read(&mut reader),
+        enable_websocket: reader.opt_bool("enable_websocket"),
+        place: value.place,
+        id,
+    };
+    route::refuse_lua(&mut reader);
+    reader.finish().then_some((service, identity))
 }

@@ -2,9 +2,17 @@
 
 use std::time::Duration;
 
-use crate::node::Node;
+use crate::identity::{self, Identity};
+use crate::names;
+use crate::node::{self, Node};
 use crate::place::Place;
+use crate::reader::Reader;
+use crate::report::{Problem, Report};
 use crate::route::Timeouts;
+use crate::value::Value;
+
+/// The most further tries.
+pub const RETRIES_MAX: i64 = 1000;
 
 /// A group of endpoints.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,4 +86,121 @@ impl Default for Keepalive {
     fn default() -> Keepalive {
         Keepalive { size: 320, idle_timeout: Duration::from_secs(60), requests: 1000 }
     }
+}
+
+impl Upstream {
+    /// An upstream of these nodes with every default: what the short forms make.
+    pub fn of(id: String, nodes: Vec<Node>, place: Place) -> Upstream {
+        Upstream {
+            id,
+            name: String::new(),
+            kind: Kind::RoundRobin,
+            nodes,
+            retries: None,
+            retry_timeout: Duration::ZERO,
+            timeout: Timeouts::default(),
+            scheme: Scheme::Http,
+            pass_host: PassHost::Pass,
+            upstream_host: None,
+            keepalive: Keepalive::default(),
+            place,
+        }
+    }
+}
+
+/// Reads the table of an upstream. Its id is empty where none is given.
+pub(crate) fn read(value: &Value, report: &mut Report) -> Option<(Upstream, Identity)> {
+    let mut reader = Reader::of("Upstream", value, report);
+    let identity = identity::read(&mut reader);
+    let found = node::read(&mut reader);
+    let discovered = reader.has("service_name") || reader.has("discovery_type");
+    if !discovered && found.as_ref().is_none_or(Vec::is_empty) {
+        no_nodes(&mut reader, found.is_some());
+    }
+    let nodes = found.unwrap_or_default();
+    warn_of_twins(&nodes, &mut reader);
+    let mut upstream = Upstream::of(identity.id.clone().unwrap_or_default(), nodes, value.place);
+    upstream.name = identity.name.clone();
+    let planned = ["chash", "least_conn", "ewma", "p2c", "maglev", "random", "ip_hash"];
+    reader.one_built("type", &[("roundrobin", Kind::RoundRobin)], &planned);
+    let planned = ["https", "h2c", "grpc", "grpcs", "tcp", "tls", "udp"];
+    reader.one_built("scheme", &[("http", Scheme::Http)], &planned);
+    upstream.retries = reader.range("retries", 0..=RETRIES_MAX).map(|retries| retries as u32);
+    upstream.retry_timeout = reader.opt_duration("retry_timeout").unwrap_or_default();
+    upstream.timeout = Timeouts::read(&mut reader);
+    read_host(&mut upstream, &mut reader);
+    if let Some(pool) = reader.opt_value("keepalive_pool") {
+        upstream.keepalive = keepalive(pool, reader.report());
+    }
+    reader.not_built(&[
+        "checks", "tls", "hash_on", "key", "discovery_type", "service_name", "discovery_args", "sticky",
+        "slow_start", "retry", "http2", "max_conns",
+    ]);
+    reader.finish().then_some((upstream, identity))
+}
+
+fn no_nodes(reader: &mut Reader<'_, '_>, written: bool) {
+    let place = reader.value_place(if reader.has("nodes") { "nodes" } else { "servers" });
+    let (what, label) = match written {
+        true => ("the upstream is empty", "no usable node in it"),
+        false => ("the upstream has no nodes", "neither `servers` nor `nodes`"),
+    };
+    let help = "write servers = [\"127.0.0.1:8080\"]";
+    reader.report().push(Problem::error(place, what).label(label).help(help));
+}
+
+/// Two nodes of one address: their weights add up, which `weight` says more plainly.
+fn warn_of_twins(nodes: &[Node], reader: &mut Reader<'_, '_>) {
+    let mut addresses: Vec<_> = nodes.iter().map(|node| &node.address).collect();
+    addresses.sort_unstable();
+    if let Some(twin) = addresses.windows(2).find(|pair| pair[0] == pair[1]) {
+        let place = reader.value_place(if reader.has("servers") { "servers" } else { "nodes" });
+        let what = format!("the node {} is written twice", twin[0]);
+        reader.report().warning(place, what, "to give it a larger share, write `weight`");
+    }
+}
+
+/// `pass_host` and `upstream_host`.
+fn read_host(upstream: &mut Upstream, reader: &mut Reader<'_, '_>) {
+    let words = [("pass", PassHost::Pass), ("node", PassHost::Node), ("rewrite", PassHost::Rewrite)];
+    upstream.pass_host = reader.one_of("pass_host", &words).unwrap_or_default();
+    let host = reader.opt_str("upstream_host");
+    let place = reader.value_place("upstream_host");
+    if let Some((host, fault)) = host.and_then(|host| Some((host, host_and_port_fault(host)?))) {
+        reader.report().push(Problem::error(place, format!("invalid host `{host}`")).label(fault));
+    }
+    upstream.upstream_host = host.map(str::to_owned);
+    match (upstream.pass_host, host) {
+        (PassHost::Rewrite, None) if !reader.has("upstream_host") => {
+            let place = reader.value_place("pass_host");
+            let what = "`pass_host = \"rewrite\"` needs `upstream_host`";
+            reader.report().error(place, what, "write upstream_host = \"the.name\"");
+        }
+        (PassHost::Pass | PassHost::Node, Some(_)) => {
+            let what = "`upstream_host` has no effect";
+            reader.report().warning(place, what, "write pass_host = \"rewrite\" as well");
+        }
+        _ => {}
+    }
+}
+
+/// Why a text is no `Host` field's value, if it is none.
+fn host_and_port_fault(host: &str) -> Option<&'static str> {
+    let (name, port) = names::split_port(host);
+    match port {
+        Some(port) if port.parse::<u16>().is_err() => Some("the port is no number up to 65535"),
+        _ => names::host_fault(name),
+    }
+}
+
+fn keepalive(value: &Value, report: &mut Report) -> Keepalive {
+    let mut reader = Reader::of("KeepalivePool", value, report);
+    let default = Keepalive::default();
+    let keepalive = Keepalive {
+        size: reader.range("size", 0..=1_000_000).map_or(default.size, |size| size as usize),
+        idle_timeout: reader.opt_duration("idle_timeout").unwrap_or(default.idle_timeout),
+        requests: reader.opt_u64("requests").unwrap_or(default.requests),
+    };
+    reader.finish();
+    keepalive
 }

@@ -1,0 +1,178 @@
+//! The tree to a document: each resource is read by its own file, in the order of references.
+//!
+//! Upstreams come before services and both before routes, so that a reference is
+//! checked, and a text told to be a name or an address, where it is read.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::check;
+use crate::cores::Cores;
+use crate::document::Document;
+use crate::env::Env;
+use crate::identity::{Identity, Ids};
+use crate::listener::{self, Listener};
+use crate::log::{Log, Status};
+use crate::names;
+use crate::place::Place;
+use crate::plugin;
+use crate::reader::{wrong_type, Reader};
+use crate::report::{Problem, Report};
+use crate::route::{self, Known};
+use crate::server::{self, RouterMode, Server};
+use crate::service;
+use crate::upstream;
+use crate::value::Value;
+
+/// What the language has and this version has not.
+const NOT_BUILT: &[&str] = &[
+    "admin", "control", "ssls", "consumers", "consumer_groups", "credentials", "caches", "secrets",
+    "stream_routes", "plugin_metadata", "protos", "discovery", "ai",
+];
+
+/// Checks a whole tree. `None` when any problem is an error.
+pub(crate) fn document(tree: &Value, env: &dyn Env, report: &mut Report) -> Option<Document> {
+    let mut reader = Reader::of("Document", tree, report);
+    // Taken out by `load`, and known here so that a slip of the pen finds it.
+    reader.entry("include");
+    let server_value = reader.opt_value("server");
+    let server = server_value.map(|value| server::read(value, env, reader.report()));
+    let server =
+        server.unwrap_or_else(|| Server { workdir: server::workdir_default(env), ..Server::default() });
+    let log = reader.opt_value("log").map(|value| Log::read(value, reader.report()));
+    let status = reader.opt_value("status").map(|value| Status::read(value, reader.report()));
+    let cores = reader.opt_value("cores").map(|value| Cores::read(value, reader.report()));
+    let mut document = Document {
+        log: log.unwrap_or_default(),
+        status: status.unwrap_or_default(),
+        cores: cores.unwrap_or_default(),
+        ..Document::default()
+    };
+    listeners(&mut document, server_value, &mut reader);
+    resources(&mut document, server.router, &mut reader);
+    document.server = server;
+    reader.not_built(NOT_BUILT);
+    reader.finish();
+    check::document(&document, tree, report);
+    report.sort();
+    if report.has_errors() {
+        return None;
+    }
+    let mut hasher = Sha256::new();
+    names::digest(tree, &mut hasher);
+    document.digest = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    document.sources = report.sources().clone();
+    Some(document)
+}
+
+fn listeners(document: &mut Document, server: Option<&Value>, reader: &mut Reader<'_, '_>) {
+    let mut list = server.map(|server| listener::of_server(server, reader.report())).unwrap_or_default();
+    for value in tables(reader, "listeners") {
+        list.extend(Listener::read(value, reader.report()));
+    }
+    document.listeners = list.into_iter().map(Arc::new).collect();
+}
+
+fn resources(document: &mut Document, router: RouterMode, reader: &mut Reader<'_, '_>) {
+    let mut known = Known { router, ..Known::default() };
+    for value in tables(reader, "upstreams") {
+        let read = upstream::read(value, reader.report());
+        named("upstream", value, read.as_ref().map(|(_, who)| who), &mut known.upstreams, reader.report());
+        document.upstreams.extend(read.map(|(upstream, _)| Arc::new(upstream)));
+    }
+    for value in tables(reader, "services") {
+        let read = service::read(value, &known, reader.report());
+        named("service", value, read.as_ref().map(|(_, who)| who), &mut known.services, reader.report());
+        document.services.extend(read.map(|(service, _)| Arc::new(service)));
+    }
+    for value in tables(reader, "plugin_configs") {
+        let read = plugin::read_config(value, reader.report());
+        let who = read.as_ref().map(|(_, who)| who);
+        named("plugin config", value, who, &mut known.plugin_configs, reader.report());
+        document.plugin_configs.extend(read.map(|(config, _)| Arc::new(config)));
+    }
+    routes(document, &known, reader);
+    let mut ids = Ids::default();
+    for value in tables(reader, "global_rules") {
+        let Some((rule, who)) = plugin::read_global(value, reader.report()) else { continue };
+        ids.add("global rule", &rule.id, &who.name, who.place, reader.report());
+        document.global_rules.push(Arc::new(rule));
+    }
+}
+
+fn routes(document: &mut Document, known: &Known, reader: &mut Reader<'_, '_>) {
+    let values = tables(reader, "routes");
+    let mut ids = Ids::default();
+    document.routes.reserve(values.len());
+    let mut nameless = Vec::new();
+    for value in values {
+        let Some((route, who)) = route::read(value, known, reader.report()) else { continue };
+        match who.id {
+            Some(_) => ids.add("route", &route.id, &who.name, who.place, reader.report()),
+            None => nameless.push(document.routes.len()),
+        }
+        document.routes.push(Arc::new(route));
+    }
+    // After the named ones, so that a generated id never takes a written one. Routes
+    // that match the same are told apart by their order.
+    let mut counts = std::collections::HashMap::new();
+    for index in nameless {
+        let route = &mut document.routes[index];
+        let count: &mut usize = counts.entry(route.id.clone()).or_insert(0);
+        let mut id = route.id.clone();
+        while ids.has(&id) {
+            *count += 1;
+            id = format!("{}-{}", route.id, *count + 1);
+        }
+        ids.add("route", &id, "", route.place, reader.report());
+        if id != route.id {
+            rename(Arc::make_mut(route), id);
+        }
+    }
+}
+
+/// Gives a route another id, and its own upstream with it.
+fn rename(route: &mut route::Route, id: String) {
+    if let Some(route::UpstreamRef::Inline(upstream)) = &mut route.upstream {
+        Arc::make_mut(upstream).id = format!("route:{id}");
+    }
+    route.id = id;
+}
+
+/// Takes the id of a resource that others refer to. It is known even where the rest
+/// of it is wrong: a reference to it is then no second problem.
+fn named(kind: &str, value: &Value, who: Option<&Identity>, ids: &mut Ids, report: &mut Report) {
+    match who {
+        Some(Identity { id: Some(id), name, place, .. }) => ids.add(kind, id, name, *place, report),
+        Some(_) => report.push(
+            Problem::error(value, format!("the {kind} has no name"))
+                .label("nothing can refer to it")
+                .help("write name = \"...\""),
+        ),
+        None => {
+            let text = |field| value.get(field).map(|found| (found, found.as_str().map(str::to_owned)));
+            let id = text("id").or_else(|| text("name"));
+            let Some((found, text)) = id else { return };
+            if let Some(id) = text.or_else(|| found.as_i64().map(|number| number.to_string())) {
+                ids.add(kind, &id, "", found.place, report);
+            }
+        }
+    }
+}
+
+/// The tables of `[[name]]`.
+fn tables<'v>(reader: &mut Reader<'v, '_>, name: &'static str) -> &'v [Value] {
+    let Some(value) = reader.opt_value(name) else { return &[] };
+    if let Some(items) = value.as_array() {
+        return items;
+    }
+    let help = format!("write [[{name}]] with two brackets");
+    wrong_type(reader.report(), value, "an array of tables", &help);
+    &[]
+}
+
+/// A place at the very start, for what is missing in the document as a whole.
+pub(crate) fn beginning() -> Place {
+    Place::new(0, 0..0)
+}
