@@ -59,7 +59,7 @@ pub trait Exchange: Vars {
     fn set_response_transform(&mut self, transform: Box<dyn Transform>);
     /// Keeps a field, set on the request side, for whatever response goes out, an
     /// answer of the gateway as well. It is appended after `on_response` was asked of all.
-    /// `name` and `value` are valid (see [`crate::fields`]).
+    /// `name` and `value` are valid (RFC 9110 sections 5.1 and 5.5).
     fn add_response_header(&mut self, name: &str, value: &[u8]);
 
     /// The client's address, after trusted proxies were believed.

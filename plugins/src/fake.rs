@@ -7,7 +7,6 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use config::vars::{Var, Vars};
@@ -265,16 +264,4 @@ pub(crate) fn problems(report: &Report) -> String {
         None => problem.what.clone(),
     };
     report.problems().iter().map(text).collect::<Vec<_>>().join("; ")
-}
-
-/// No variables and no files.
-pub(crate) struct NoEnv;
-
-impl config::Env for NoEnv {
-    fn var(&self, _name: &str) -> Option<String> {
-        None
-    }
-    fn file(&self, _path: &Path) -> std::io::Result<String> {
-        Err(std::io::ErrorKind::NotFound.into())
-    }
 }

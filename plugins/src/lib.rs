@@ -75,7 +75,7 @@ pub struct PluginInfo {
     pub phases: Phases,
     /// The JSON Schema of its settings.
     pub schema: fn() -> serde_json::Value,
-    /// An example as an operator writes it, in TOML: the plugin's own table.
+    /// An example as an operator writes it, in TOML: a route with the plugin.
     pub doc: &'static str,
     /// Checks settings and makes an instance.
     build: fn(&Setup<'_>, &mut Report) -> Option<Arc<dyn Plugin>>,
@@ -148,11 +148,12 @@ mod tests {
         }
     }
 
-    /// The doc example of each plugin is a document that an operator could paste.
+    /// The doc example of each plugin is a route that an operator could paste.
     #[test]
     fn doc_examples_hold() {
         for info in PLUGINS {
-            let (document, mut report) = config::parse_str("doc.toml", info.doc, &fake::NoEnv);
+            let text = format!("[server]\nlisten = \":8080\"\n{}", info.doc);
+            let (document, mut report) = config::parse_str("doc.toml", &text, &config::MapEnv::default());
             let entry = document
                 .as_ref()
                 .and_then(|document| document.routes[0].plugins.iter().find(|entry| entry.name == info.name));
