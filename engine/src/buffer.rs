@@ -20,6 +20,10 @@ use monoio::buf::{IoBuf, IoBufMut};
 pub const HEADROOM: usize = 1024;
 /// Bytes never filled by a read, for a chunk's end and the last chunk.
 pub const TAILROOM: usize = 16;
+/// Free buffers of a class that a trim leaves alone ...
+const TRIM_KEEP: usize = 32;
+/// ... and how many it frees at the most, so that a tick stays short.
+const TRIM_MAX: usize = 512;
 
 /// The sizes there are. The numbers are what a read can take, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +40,8 @@ struct Pool {
     sizes: [usize; 3],
     free: [Vec<Box<[u8]>>; 3],
     kept_max: usize,
+    /// The fewest free ones of each class since the last trim: nobody needed them.
+    unused: [usize; 3],
 }
 
 thread_local! {
@@ -44,6 +50,7 @@ thread_local! {
             sizes: [4 * 1024, 16 * 1024, 64 * 1024],
             free: [Vec::new(), Vec::new(), Vec::new()],
             kept_max: 1024,
+            unused: [0; 3],
         })
     };
 }
@@ -62,6 +69,23 @@ pub fn kept() -> [usize; 3] {
     POOL.with_borrow(|pool| [pool.free[0].len(), pool.free[1].len(), pool.free[2].len()])
 }
 
+/// Frees what was not needed since the last call, a bounded number at a time:
+/// after a burst (ten thousand clients that connect at once) the memory of its
+/// peak goes back to the system instead of lying in the free lists.
+pub fn trim() {
+    POOL.with_borrow_mut(|pool| {
+        for index in 0..3 {
+            let excess = pool.unused[index].saturating_sub(TRIM_KEEP).min(TRIM_MAX);
+            let left = pool.free[index].len() - excess;
+            pool.free[index].truncate(left);
+            if left <= TRIM_KEEP {
+                pool.free[index].shrink_to(TRIM_KEEP);
+            }
+            pool.unused[index] = left;
+        }
+    });
+}
+
 /// One buffer; `Default` is one without memory.
 #[derive(Default)]
 pub struct Buf {
@@ -76,9 +100,9 @@ impl Buf {
     pub fn take(class: Class) -> Self {
         let memory = POOL.with_borrow_mut(|pool| {
             let index = class as usize;
-            pool.free[index]
-                .pop()
-                .unwrap_or_else(|| vec![0; HEADROOM + pool.sizes[index] + TAILROOM].into_boxed_slice())
+            let free = pool.free[index].pop();
+            pool.unused[index] = pool.unused[index].min(pool.free[index].len());
+            free.unwrap_or_else(|| vec![0; HEADROOM + pool.sizes[index] + TAILROOM].into_boxed_slice())
         });
         Self { memory, start: HEADROOM, end: HEADROOM, class: class as u8 + 1 }
     }
@@ -266,6 +290,19 @@ mod tests {
         assert_eq!(second.data().as_ptr(), address);
         drop((second, Buf::take(Class::Bulk), Buf::take(Class::Bulk)));
         assert_eq!(kept()[2], 2, "the free list is bounded");
+    }
+
+    #[test]
+    fn what_a_burst_left_is_freed() {
+        configure(16 * 1024, 64 * 1024, 4096);
+        drop((0..600).map(|_| Buf::take(Class::Read)).collect::<Vec<_>>());
+        trim();
+        assert_eq!(kept()[1], 600, "they were in use since the last trim");
+        for _ in 0..3 {
+            drop(Buf::take(Class::Read));
+            trim();
+        }
+        assert!(kept()[1] <= TRIM_KEEP + 1, "{}", kept()[1]);
     }
 
     #[test]

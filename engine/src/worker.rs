@@ -30,6 +30,8 @@ use crate::{buffer, Settings};
 
 /// Free exchanges kept per core.
 const EXCHANGES_KEPT_MAX: usize = 1024;
+/// Of them those that a trim leaves alone.
+const EXCHANGES_KEPT_MIN: usize = 16;
 /// After the drain deadline has cut what was left, tasks get this long to end.
 const CUT_GRACE_MILLIS: u64 = 500;
 
@@ -49,12 +51,16 @@ pub struct Worker {
     pub pools: Pools,
     /// Client connections open now.
     pub connections: Cell<usize>,
+    /// Connections that hold a buffer and wait for a next request.
+    pub waiting: Cell<usize>,
     /// This core's share of `server.limits.connections`.
     pub connections_max: Cell<usize>,
     workers: usize,
     plan: RefCell<Rc<CorePlan>>,
     #[allow(clippy::vec_box)] // moved in and out by pointer: an exchange is large
     exchanges: RefCell<Vec<Box<Exchange>>>,
+    /// The fewest free exchanges since the last trim.
+    exchanges_unused: Cell<usize>,
     random: (RandomState, Cell<u64>),
     draining: Cell<bool>,
     stopping: Cell<bool>,
@@ -96,10 +102,12 @@ impl Worker {
             log,
             pools: Pools::default(),
             connections: Cell::new(0),
+            waiting: Cell::new(0),
             connections_max: Cell::new(usize::MAX),
             workers: setup.workers,
             plan: RefCell::new(CorePlan::first(&setup.plan)),
             exchanges: RefCell::default(),
+            exchanges_unused: Cell::new(0),
             random: (RandomState::new(), Cell::new(0)),
             draining: Cell::new(false),
             stopping: Cell::new(false),
@@ -134,7 +142,10 @@ impl Worker {
 
     /// A cleared exchange from the free list, or a new one.
     pub fn take_exchange(&self) -> Box<Exchange> {
-        self.exchanges.borrow_mut().pop().unwrap_or_default()
+        let mut free = self.exchanges.borrow_mut();
+        let exchange = free.pop().unwrap_or_default();
+        self.exchanges_unused.set(self.exchanges_unused.get().min(free.len()));
+        exchange
     }
 
     /// Puts an exchange back. Its memory stays, its contents do not.
@@ -144,6 +155,15 @@ impl Worker {
         if free.len() < EXCHANGES_KEPT_MAX {
             free.push(exchange);
         }
+    }
+
+    /// Frees what a burst has left in the free lists.
+    fn trim(&self) {
+        buffer::trim();
+        let mut free = self.exchanges.borrow_mut();
+        let left = free.len() - self.exchanges_unused.get().saturating_sub(EXCHANGES_KEPT_MIN);
+        free.truncate(left);
+        self.exchanges_unused.set(left);
     }
 
     fn apply(self: &Rc<Self>, plan: &Arc<Plan>, sockets: Vec<(ListenerId, OwnedFd)>) {
@@ -208,6 +228,9 @@ impl Worker {
         self.wheel.advance((clock::micros() - began) / 1000);
         self.log.flush();
         self.stats.ticks.add(1);
+        if self.stats.ticks.get() % 4 == 0 {
+            self.trim();
+        }
         if self.stats.ticks.get() % 20 == 0 {
             self.pools.sweep(&self.stats);
             for (gauge, kept) in self.stats.buffers_kept.iter().zip(buffer::kept()) {

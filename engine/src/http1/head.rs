@@ -60,7 +60,11 @@ pub async fn read(
             connection.socket.read(buffer).await
         } else {
             let handle = connection.watch.quiet_in(quiet);
-            connection.socket.cancelable_read(buffer, handle).await
+            let waiting = &connection.worker.waiting;
+            waiting.set(waiting.get() + 1);
+            let result = connection.socket.cancelable_read(buffer, handle).await;
+            waiting.set(waiting.get().saturating_sub(1));
+            result
         };
         *input = buffer;
         match result {

@@ -12,7 +12,9 @@ pub mod head;
 pub mod write;
 
 use std::cell::Cell;
+use std::future::Future;
 use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,6 +27,9 @@ use crate::worker::Worker;
 
 /// After this long without a byte a connection gives its buffer back.
 const QUIET: Duration = Duration::from_secs(1);
+/// When so many of a core's connections hold a buffer and wait, the next ones do
+/// without: a flood of clients that connect and say nothing takes no more memory.
+const WAITING_MAX: usize = 256;
 /// How long what a refused client still sends is read and dropped ...
 const LINGER: Duration = Duration::from_secs(2);
 /// ... and how much of it, in bytes, so that it reads our answer before a reset.
@@ -90,18 +95,27 @@ pub enum After {
 /// Serves a connection to its end.
 pub async fn serve(connection: Connection) {
     let stats = connection.worker.stats.clone();
-    while let Spell::Quiet(rest) = Box::pin(busy(&connection)).await {
+    let mut ready = false;
+    while let Spell::Quiet(rest) = spell(&connection, ready).await {
         connection.watch.idle_in(rest);
         stats.parked.add(1);
-        let ready = connection.socket.readable().await;
+        let readable = connection.socket.readable().await;
         stats.parked.sub(1);
-        if ready.is_err() || connection.watch.expired() {
+        if readable.is_err() || connection.watch.expired() {
             return;
         }
+        ready = true;
     }
 }
 
-async fn busy(connection: &Connection) -> Spell {
+/// Boxed in a function of its own: written in place, the compiler would reserve
+/// room for the whole future (3 KiB) in the idle task as well.
+fn spell(connection: &Connection, ready: bool) -> Pin<Box<dyn Future<Output = Spell> + '_>> {
+    Box::pin(busy(connection, ready))
+}
+
+/// `ready` says that there is something to read.
+async fn busy(connection: &Connection, mut ready: bool) -> Spell {
     let worker = &connection.worker;
     let mut exchange = worker.take_exchange();
     let mut input = Buf::take(Class::Read);
@@ -112,6 +126,10 @@ async fn busy(connection: &Connection) -> Spell {
         } else {
             limits.limits.idle_timeout
         };
+        if !ready && input.is_empty() && worker.waiting.get() >= WAITING_MAX {
+            break Spell::Quiet(patience);
+        }
+        ready = false;
         match head::read(connection, &limits, QUIET.min(patience), &mut input, &mut exchange).await {
             head::Read::Request => {}
             head::Read::Quiet if patience > QUIET => break Spell::Quiet(patience - QUIET),
