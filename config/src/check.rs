@@ -16,7 +16,8 @@ use crate::value::Value;
 pub(crate) fn document(document: &Document, tree: &Value, report: &mut Report) {
     listeners(document, tree, report);
     global_rules(document, report);
-    if tree.get("routes").is_none() && tree.get("global_rules").is_none() {
+    let lacks = tree.get("routes").is_none() && tree.get("global_rules").is_none();
+    if lacks && !report.syntax_is_broken {
         let problem = Problem::warning(beginning(), "there are no routes");
         report.push(problem.label("every request is answered 404").help("add [[routes]]"));
     }
@@ -26,7 +27,7 @@ pub(crate) fn document(document: &Document, tree: &Value, report: &mut Report) {
 fn listeners(document: &Document, tree: &Value, report: &mut Report) {
     let listen = tree.get("server").and_then(|server| server.get("listen"));
     let none = listen.is_none_or(|listen| listen.as_array() == Some(&[]));
-    if none && tree.get("listeners").is_none() {
+    if none && tree.get("listeners").is_none() && !report.syntax_is_broken {
         let problem = Problem::error(beginning(), "there is nothing to listen on");
         report.push(problem.label("no `listen`, no [[listeners]]").help("write [server] and below it listen = \":8080\""));
     }
@@ -51,9 +52,8 @@ fn listeners(document: &Document, tree: &Value, report: &mut Report) {
         };
         twice(listener.place, what, first, report);
     }
-    let status = document.status.listen.map(ListenAddress::Tcp);
-    if let Some(status) = status {
-        if let Some(listener) = seen.iter().find(|listener| listener.address.collides(&status)) {
+    if let Some(status) = document.status.listen {
+        if let Some(listener) = seen.iter().find(|listener| listener.address.takes(&status)) {
             let help = "write [status] and below it listen = \"127.0.0.1:9092\" or \"off\"";
             let problem = Problem::error(listener.place, format!("{status} is taken by [status]"));
             report.push(problem.help(help));

@@ -52,7 +52,7 @@ enum Test {
     Equal(Operand),
     Order(Order, Operand),
     Match(Pattern),
-    In(Vec<Operand>),
+    In(Set),
     Has(Operand),
     Ip(Vec<IpNet>),
 }
@@ -63,6 +63,13 @@ enum Order {
     LessOrEqual,
     Greater,
     GreaterOrEqual,
+}
+
+/// The right side of `in`; texts are sorted, so that a long list costs a search and not a walk.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Set {
+    texts: Vec<Vec<u8>>,
+    numbers: Vec<f64>,
 }
 
 /// The right side of a comparison.
@@ -155,12 +162,38 @@ impl Test {
             Test::Equal(operand) => operand.equals(value),
             Test::Order(order, operand) => order.holds(operand, value),
             Test::Match(pattern) => pattern.regex.is_match(value),
-            Test::In(operands) => operands.iter().any(|operand| operand.equals(value)),
+            Test::In(set) => set.contains(value),
             Test::Has(operand) => {
                 value.split(|byte| *byte == b',').any(|item| operand.equals(item.trim_ascii()))
             }
             Test::Ip(networks) => ip(value).is_some_and(|ip| networks.iter().any(|net| net.contains(&ip))),
         }
+    }
+}
+
+impl Set {
+    fn of(operands: Vec<Operand>) -> Set {
+        let mut set = Set::default();
+        for operand in operands {
+            match operand {
+                Operand::Number(number) => set.numbers.push(number),
+                Operand::Text(text) => set.texts.push(text),
+            }
+        }
+        set.texts.sort_unstable();
+        set.texts.dedup();
+        set.numbers.sort_unstable_by(f64::total_cmp);
+        set.numbers.dedup();
+        set
+    }
+
+    fn contains(&self, value: &[u8]) -> bool {
+        if self.texts.binary_search_by(|text| text.as_slice().cmp(value)).is_ok() {
+            return true;
+        }
+        let found = number(value).filter(|_| !self.numbers.is_empty());
+        // -0 and 0 are equal and not the same: the numbers are few, so they are walked.
+        found.is_some_and(|number| self.numbers.contains(&number))
     }
 }
 
@@ -289,7 +322,7 @@ fn test(value: &Value, items: &[Value], report: &mut Report) -> Option<Term> {
         ">=" => Test::Order(Order::GreaterOrEqual, operand(right, report)?),
         "~~" => Test::Match(pattern(right, false, report)?),
         "~*" => Test::Match(pattern(right, true, report)?),
-        "in" => Test::In(operands(right, report)?),
+        "in" => Test::In(Set::of(operands(right, report)?)),
         "has" => Test::Has(operand(right, report)?),
         "ipmatch" => Test::Ip(networks(right, report)?),
         unknown => {
@@ -347,4 +380,134 @@ fn networks(value: &Value, report: &mut Report) -> Option<Vec<IpNet>> {
         }
     }
     (networks.len() == items.len()).then_some(networks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load;
+    use crate::vars::tests::Pairs;
+
+    fn parse(expr: &str) -> (Option<Expr>, Report) {
+        let mut report = Report::new();
+        let text = format!("vars = {expr}");
+        let file = report.add_source("t", text.clone());
+        let tree = load::toml_tree(&text, file, &mut report);
+        let value = tree.get("vars").expect("the test's TOML is sound");
+        (Expr::parse(value, &mut report), report)
+    }
+
+    #[test]
+    fn evaluation() {
+        #[track_caller]
+        fn check(expr: &str, request: &str, expected: bool) {
+            let (compiled, report) = parse(expr);
+            let compiled = compiled.unwrap_or_else(|| panic!("{expr}: {}", report.render(false)));
+            assert_eq!(compiled.eval(&Pairs::parse(request)), expected, "{expr} for {request}");
+        }
+        // Comparison as text and as numbers.
+        check(r#"[["arg_x", "==", "1"]]"#, "arg_x=1", true);
+        check(r#"[["arg_x", "==", "1"]]"#, "arg_x=01", false);
+        check(r#"[["arg_x", "==", 1]]"#, "arg_x=01", true);
+        check(r#"[["arg_x", "==", 1]]"#, "arg_x=one", false);
+        check(r#"[["arg_x", "==", 1.5]]"#, "arg_x=1.50", true);
+        check(r#"[["arg_x", "==", true]]"#, "arg_x=true", true);
+        check(r#"[["arg_x", "==", "1"]]"#, "", false);
+        check(r#"[["arg_x", "~=", "1"]]"#, "arg_x=2", true);
+        check(r#"[["arg_x", "~=", "1"]]"#, "", true);
+        check(r#"[["arg_x", "!", "~=", "1"]]"#, "arg_x=1", true);
+        check(r#"["arg_x", "==", "1"]"#, "arg_x=1", true);
+        // Order.
+        check(r#"[["arg_x", ">", 9]]"#, "arg_x=10", true);
+        check(r#"[["arg_x", ">", "9"]]"#, "arg_x=10", true);
+        check(r#"[["arg_x", ">", "b"]]"#, "arg_x=c", true);
+        check(r#"[["arg_x", ">=", 10]]"#, "arg_x=10", true);
+        check(r#"[["arg_x", "<", 10]]"#, "arg_x=10", false);
+        check(r#"[["arg_x", "<=", 10]]"#, "arg_x=10", true);
+        check(r#"[["arg_x", "<", 10]]"#, "arg_x=x", false);
+        check(r#"[["arg_x", "<", 10]]"#, "arg_x=inf", false);
+        check(r#"[["arg_x", "<", 10]]"#, "", false);
+        check(r#"[["arg_x", "!", "<", 10]]"#, "", true);
+        // Regexes.
+        check(r#"[["uri", "~~", "^/a/[0-9]+$"]]"#, "uri=/a/12", true);
+        check(r#"[["uri", "~~", "^/a/[0-9]+$"]]"#, "uri=/A/12", false);
+        check(r#"[["uri", "~*", "^/a/[0-9]+$"]]"#, "uri=/A/12", true);
+        check(r#"[["uri", "!", "~~", "b"]]"#, "uri=/a", true);
+        // Lists and networks.
+        check(r#"[["arg_x", "in", ["a", "b"]]]"#, "arg_x=b", true);
+        check(r#"[["arg_x", "in", ["a", 2]]]"#, "arg_x=2.0", true);
+        check(r#"[["arg_x", "in", []]]"#, "arg_x=a", false);
+        check(r#"[["arg_x", "!", "in", ["a"]]]"#, "arg_x=b", true);
+        check(r#"[["http_accept", "has", "b"]]"#, "http_accept=a,+b", true);
+        check(r#"[["http_accept", "has", "b"]]"#, "http_accept=ab", false);
+        check(r#"[["remote_addr", "ipmatch", ["10.0.0.0/8", "::1"]]]"#, "remote_addr=10.2.3.4", true);
+        check(r#"[["remote_addr", "ipmatch", "10.0.0.1"]]"#, "remote_addr=10.0.0.2", false);
+        check(r#"[["remote_addr", "!", "ipmatch", ["10.0.0.0/8"]]]"#, "remote_addr=11.0.0.1", true);
+        check(r#"[["remote_addr", "ipmatch", ["::/0"]]]"#, "remote_addr=nonsense", false);
+        // Groups.
+        let (a, b) = (r#"["arg_a", "==", "1"]"#, r#"["arg_b", "==", "1"]"#);
+        check(&format!("[{a}, {b}]"), "arg_a=1 arg_b=1", true);
+        check(&format!("[{a}, {b}]"), "arg_a=1", false);
+        check(&format!(r#"["AND", {a}, {b}]"#), "arg_a=1", false);
+        check(&format!(r#"["OR", {a}, {b}]"#), "arg_b=1", true);
+        check(&format!(r#"["!OR", {a}, {b}]"#), "arg_b=1", false);
+        check(&format!(r#"["!OR", {a}, {b}]"#), "", true);
+        check(&format!(r#"["!AND", {a}, {b}]"#), "arg_a=1", true);
+        check(&format!(r#"["!AND", {a}, {b}]"#), "arg_a=1 arg_b=1", false);
+        check(&format!(r#"["OR", {a}, ["AND", {b}, ["arg_c", "==", "1"]]]"#), "arg_b=1 arg_c=1", true);
+        check(&format!(r#"[{a}, ["OR", {b}, ["arg_c", "==", "1"]]]"#), "arg_a=1 arg_c=1", true);
+        check(&format!("[[{a}, {b}], {a}]"), "arg_a=1 arg_b=1", true);
+        check("[]", "", true);
+    }
+
+    #[test]
+    fn problems() {
+        #[track_caller]
+        fn check(expr: &str, expected: &[&str]) {
+            let (compiled, report) = parse(expr);
+            let found: Vec<String> = report
+                .problems()
+                .iter()
+                .map(|problem| {
+                    let place = problem.place.unwrap_or_default();
+                    let text = report.sources().get(place).map(|source| &source.text[place.span()]);
+                    format!("{} @ {}", problem.what, text.unwrap_or_default())
+                })
+                .collect();
+            assert_eq!(found, expected, "{expr}");
+            assert!(compiled.is_none(), "{expr}");
+        }
+        check(r#"[["arg_x", "=", "1"]]"#, &[r#"unknown operator `=` @ "=""#]);
+        check(r#"[["arg_x", "~~", "("]]"#, &[r#"invalid regex `(` @ "(""#]);
+        check(r#"[["arg_x", "=="]]"#, &[r#"a condition has three or four elements @ ["arg_x", "=="]"#]);
+        check(r#"[["arg_x", "!", "=="]]"#, &[r#"a condition has three or four elements @ ["arg_x", "!", "=="]"#]);
+        check(r#"[["arg_x", "in", "a"]]"#, &[r#"expected an array, found a string @ "a""#]);
+        check(r#"[["arg_x", "==", ["a"]]]"#, &[r#"expected a string or a number, found an array @ ["a"]"#]);
+        check(r#"[["a", "ipmatch", ["1.2.3"]]]"#, &[r#"invalid network `1.2.3` @ "1.2.3""#]);
+        check(r#"["OR"]"#, &[r#"an empty group @ ["OR"]"#]);
+        check(r#"[[]]"#, &["an empty condition @ []"]);
+        check(r#"[["", "==", 1]]"#, &[r#"the variable has no name @ """#]);
+        check(r#""arg_x""#, &[r#"expected an array of conditions, found a string @ "arg_x""#]);
+        check(
+            r#"[["x", "~~", "["], ["x", "~~", "("], 5]"#,
+            &[
+                r#"invalid regex `[` @ "[""#,
+                r#"invalid regex `(` @ "(""#,
+                "expected a condition, found an integer @ 5",
+            ],
+        );
+        let deep = format!("{}{}", "[".repeat(40), "]".repeat(40));
+        assert!(parse(&deep).1.has_errors());
+    }
+
+    #[test]
+    fn equality_and_variables() {
+        let one = parse(r#"[["arg_x", "~~", "a"], ["uri", "==", 1]]"#).0;
+        let same = parse(r#"[ ["arg_x", "~~", "a"],  ["uri", "==", 1] ]"#).0;
+        let other = parse(r#"[["arg_x", "~*", "a"], ["uri", "==", 1]]"#).0;
+        assert_eq!(one, same);
+        assert_ne!(one, other);
+        let vars: Vec<String> = one.iter().flat_map(Expr::vars).map(ToString::to_string).collect();
+        assert_eq!(vars, ["arg_x", "uri"]);
+    }
 }

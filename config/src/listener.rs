@@ -96,6 +96,15 @@ impl ListenAddress {
         }
     }
 
+    /// Whether a socket that shares no port (the status listener's) finds `address` taken.
+    pub(crate) fn takes(&self, address: &SocketAddr) -> bool {
+        let any = address.ip().is_unspecified();
+        self.ports().is_some_and(|(port, all)| {
+            let same = *self == ListenAddress::Tcp(*address);
+            port == address.port() && port != 0 && (same || all || any)
+        })
+    }
+
     /// The port, and whether it is taken on more than one address.
     fn ports(&self) -> Option<(u16, bool)> {
         match self {

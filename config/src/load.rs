@@ -203,7 +203,7 @@ fn wildcard(pattern: &[u8], name: &[u8]) -> bool {
 }
 
 /// The reason of an IO error without its number.
-fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
         io::ErrorKind::PermissionDenied => "no permission".to_owned(),
@@ -221,6 +221,7 @@ pub(crate) fn toml_tree(text: &str, file: u32, report: &mut Report) -> Value {
         let (what, label) = message.split_once(", ").unwrap_or((message, ""));
         let place = Place::new(file, visible(text, span));
         report.push(Problem::error(place, what).label(label.replace('\n', ", ")));
+        report.syntax_is_broken = true;
     }
     let place = Place::new(file, table.span());
     Value::new(Kind::Table(entries(table.into_inner(), file, report)), place)

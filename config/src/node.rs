@@ -128,13 +128,10 @@ fn port_of(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| digits && *port > 0)
 }
 
-/// Reads `nodes` and `servers`. `None` if neither is there.
-pub(crate) fn read(reader: &mut Reader<'_, '_>) -> Option<Vec<Node>> {
+/// Reads `nodes` and `servers`.
+pub(crate) fn read(reader: &mut Reader<'_, '_>) -> Vec<Node> {
     let nodes = reader.opt_value("nodes");
     let servers = reader.opt_array("servers");
-    if nodes.is_none() && servers.is_none() && !reader.has("servers") {
-        return None;
-    }
     let mut list = nodes.map(|nodes| forms(nodes, reader.report())).unwrap_or_default();
     for server in servers.unwrap_or_default() {
         list.extend(line(server, reader.report()));
@@ -144,7 +141,7 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> Option<Vec<Node>> {
         reader.report().error(place, format!("more than {NODES_MAX} nodes"), "");
         list.truncate(NODES_MAX);
     }
-    Some(list)
+    list
 }
 
 /// `nodes`: the array form or the map form.

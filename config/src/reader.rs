@@ -310,7 +310,7 @@ impl<'v, 'r> Reader<'v, 'r> {
                 let help = self.report.suggest(&key.name, near);
                 let label = match self.kind {
                     "" => "there is no such field here".to_owned(),
-                    kind => format!("{} has no such field", with_article(kind)),
+                    kind => format!("{} has no such field", described(kind)),
                 };
                 let problem = Problem::error(key, format!("unknown field `{}`", key.name)).label(label);
                 self.report.push(problem.help(help));
@@ -327,8 +327,25 @@ impl<'v, 'r> Reader<'v, 'r> {
     }
 }
 
-/// `PluginConfig` as `a plugin config`.
-fn with_article(kind: &str) -> String {
+/// `PluginConfig` as `a plugin config`, `Limits` as `[server.limits]`.
+fn described(kind: &str) -> String {
+    let single = match kind {
+        "Document" => "the document",
+        "Server" => "[server]",
+        "Limits" => "[server.limits]",
+        "Log" => "[log]",
+        "Status" => "[status]",
+        "Cores" => "[cores]",
+        "Ring" => "[cores.ring]",
+        "Buffers" => "[cores.buffers]",
+        "PluginMeta" => "`_meta`",
+        "Timeout" => "`timeout`",
+        "KeepalivePool" => "`keepalive_pool`",
+        _ => "",
+    };
+    if !single.is_empty() {
+        return single.to_owned();
+    }
     let mut words = String::new();
     for letter in kind.chars() {
         if letter.is_ascii_uppercase() && !words.is_empty() {
@@ -341,7 +358,13 @@ fn with_article(kind: &str) -> String {
 }
 
 /// Reports that a value has the wrong type.
+///
+/// TOML has no null: one that stands in a file is what could not be read or resolved,
+/// and that was reported where it happened.
 pub(crate) fn wrong_type(report: &mut Report, value: &Value, expected: &str, help: &str) {
+    if value.kind == Kind::Null && value.place.is_somewhere() {
+        return;
+    }
     let what = format!("expected {expected}, found {}", value.type_name());
     report.push(Problem::error(value, what).label(format!("must be {expected}")).help(help));
 }

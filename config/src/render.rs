@@ -42,12 +42,17 @@ impl Report {
             None => Group::with_title(title),
             Some((source, place)) => {
                 let excerpt = Excerpt::of(source, place);
-                let origin =
-                    Origin::path(source.name.as_str()).line(excerpt.line).char_column(excerpt.column);
                 let label = Some(problem.label.as_str()).filter(|label| !label.is_empty());
                 let mark = AnnotationKind::Primary.span(excerpt.span.clone()).label(label);
                 let snippet = Snippet::source(excerpt.text).line_start(excerpt.line).annotation(mark);
-                title.element(origin).element(snippet)
+                let name = source.name.as_str();
+                if excerpt.whole {
+                    title.element(snippet.path(name))
+                } else {
+                    // The column cannot be told from a part of the line.
+                    let origin = Origin::path(name).line(excerpt.line).char_column(excerpt.column);
+                    title.element(origin).element(snippet)
+                }
             }
         };
         let drawn = renderer.render(&[group]);
@@ -172,6 +177,8 @@ struct Excerpt<'a> {
     span: std::ops::Range<usize>,
     line: usize,
     column: usize,
+    /// It begins where the line does.
+    whole: bool,
 }
 
 impl<'a> Excerpt<'a> {
@@ -190,6 +197,6 @@ impl<'a> Excerpt<'a> {
         if span.is_empty() && span.end < to - from {
             span.end += text[start..].chars().next().map_or(0, char::len_utf8);
         }
-        Excerpt { text: &text[from..to], span, line, column }
+        Excerpt { text: &text[from..to], span, line, column, whole: from == line_start }
     }
 }

@@ -102,6 +102,8 @@ pub struct Report {
     /// Problems that were not kept.
     dropped: usize,
     suggestions: usize,
+    /// Some text could not be parsed: what seems to be missing may stand there.
+    pub(crate) syntax_is_broken: bool,
     /// Regexes of this document by text and whether case counts: 40,000 routes
     /// may hold the same one, and compiling costs 50 us.
     regexes: HashMap<(String, bool), Regex>,

@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use crate::env::Env;
+use crate::load;
 use crate::place::Place;
 use crate::report::{Problem, Report};
 use crate::value::{Kind, Value};
@@ -16,9 +17,11 @@ use crate::value::{Kind, Value};
 pub(crate) fn tree(value: &mut Value, directory: &Path, env: &dyn Env, report: &mut Report) {
     match &mut value.kind {
         Kind::String(text) if text.contains("${") => {
-            if let Some(resolved) = text_of(text, value.place, directory, env, report) {
-                *text = resolved;
-            }
+            value.kind = match text_of(text, value.place, directory, env, report) {
+                Some(resolved) => Kind::String(resolved),
+                // Reported; whoever reads it says nothing more.
+                None => Kind::Null,
+            };
         }
         Kind::Array(items) => items.iter_mut().for_each(|item| tree(item, directory, env, report)),
         Kind::Table(entries) => {
@@ -52,7 +55,8 @@ fn text_of(text: &str, place: Place, directory: &Path, env: &dyn Env, report: &m
             Ok(value) => out.push_str(&value),
             Err((why, help)) => {
                 whole = false;
-                let what = format!("`${{{inner}}}` does not resolve");
+                let end = if inner.len() < after.len() { "}" } else { "" };
+                let what = format!("`${{{inner}{end}` does not resolve");
                 report.push(Problem::error(place, what).label(why).help(help));
             }
         }
@@ -92,7 +96,7 @@ fn one(inner: &str, closed: bool, directory: &Path, env: &dyn Env) -> Result<Str
         "file" => {
             let path = directory.join(rest);
             let text = env.file(&path).map_err(|error| {
-                (format!("cannot read {}: {error}", path.display()), String::new())
+                (format!("cannot read {}: {}", path.display(), load::reason(&error)), String::new())
             })?;
             // Editors end a file with a line end that is no part of the secret in it.
             let text = text.strip_suffix('\n').unwrap_or(&text);

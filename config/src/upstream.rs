@@ -112,12 +112,10 @@ impl Upstream {
 pub(crate) fn read(value: &Value, report: &mut Report) -> Option<(Upstream, Identity)> {
     let mut reader = Reader::of("Upstream", value, report);
     let identity = identity::read(&mut reader);
-    let found = node::read(&mut reader);
-    let discovered = reader.has("service_name") || reader.has("discovery_type");
-    if !discovered && found.as_ref().is_none_or(Vec::is_empty) {
-        no_nodes(&mut reader, found.is_some());
+    let nodes = node::read(&mut reader);
+    if !reader.has("service_name") && !reader.has("discovery_type") {
+        check_empty(value, &mut reader);
     }
-    let nodes = found.unwrap_or_default();
     warn_of_twins(&nodes, &mut reader);
     let mut upstream = Upstream::of(identity.id.clone().unwrap_or_default(), nodes, value.place);
     upstream.name = identity.name.clone();
@@ -139,14 +137,23 @@ pub(crate) fn read(value: &Value, report: &mut Report) -> Option<(Upstream, Iden
     reader.finish().then_some((upstream, identity))
 }
 
-fn no_nodes(reader: &mut Reader<'_, '_>, written: bool) {
-    let place = reader.value_place(if reader.has("nodes") { "nodes" } else { "servers" });
-    let (what, label) = match written {
-        true => ("the upstream is empty", "no usable node in it"),
-        false => ("the upstream has no nodes", "neither `servers` nor `nodes`"),
+/// An upstream without any node that was written; those that are wrong were reported.
+fn check_empty(upstream: &Value, reader: &mut Reader<'_, '_>) {
+    let written = [upstream.get("nodes"), upstream.get("servers")];
+    let Some(entries) = upstream.as_table() else { return };
+    let is_empty = |value: &Value| {
+        value.as_array().is_some_and(<[_]>::is_empty) || value.as_table().is_some_and(<[_]>::is_empty)
     };
-    let help = "write servers = [\"127.0.0.1:8080\"]";
-    reader.report().push(Problem::error(place, what).label(label).help(help));
+    let mut written = written.into_iter().flatten().peekable();
+    let (place, label) = match written.peek() {
+        None if entries.is_empty() => (upstream.place, "the table is empty"),
+        None => (upstream.place, "neither `servers` nor `nodes`"),
+        Some(first) => (first.place, "no node in it"),
+    };
+    if written.all(is_empty) {
+        let help = "write servers = [\"127.0.0.1:8080\"]";
+        reader.report().push(Problem::error(place, "the upstream has no nodes").label(label).help(help));
+    }
 }
 
 /// Two nodes of one address: their weights add up, which `weight` says more plainly.
