@@ -72,7 +72,7 @@ fn an_unset_variable_is_an_error_not_its_own_text() {
 #[test]
 fn an_unreachable_route_is_a_warning() {
     let output = check_file(
-        "[[routes]]\nname = \"first\"\nuri = \"/a\"\nupstream = [\"127.0.0.1:1\"]\n[[routes]]\nname = \"second\"\nuri = \"/a\"\nupstream = [\"127.0.0.1:1\"]\n",
+        "[server]\nlisten = \":8080\"\n[[routes]]\nname = \"first\"\nuri = \"/a\"\nupstream = [\"127.0.0.1:1\"]\n[[routes]]\nname = \"second\"\nuri = \"/a\"\nupstream = [\"127.0.0.1:1\"]\n",
     );
     assert_eq!(code(&output), 0, "{}", both(&output));
     assert!(both(&output).contains("warning") && both(&output).contains("second"), "{}", both(&output));
@@ -86,7 +86,7 @@ fn exit_codes() {
     let path = folder.write(
         "ringway.toml",
         format!(
-            "[server]\nworkdir = \"{}\"\n[[routes]]\nupstream = [\"127.0.0.1:1\"]\n",
+            "[server]\nlisten = \":8080\"\nworkdir = \"{}\"\n[[routes]]\nupstream = [\"127.0.0.1:1\"]\n",
             folder.path().display()
         ),
     );
@@ -101,7 +101,7 @@ fn explain_says_which_route_and_why_not_the_others() {
     let folder = Folder::new();
     let path = folder.write(
         "ringway.toml",
-        "[[routes]]\nname = \"v2\"\nhost = \"api.test\"\nuri = \"/users/*\"\nvars = [[\"http_x_version\", \"==\", \"2\"]]\nupstream = [\"127.0.0.1:1\"]\n\
+        "[server]\nlisten = \":8080\"\n[[routes]]\nname = \"v2\"\nhost = \"api.test\"\nuri = \"/users/*\"\nvars = [[\"http_x_version\", \"==\", \"2\"]]\nupstream = [\"127.0.0.1:1\"]\n\
          [[routes]]\nname = \"posts\"\nhost = \"api.test\"\nuri = \"/users/*\"\nmethods = [\"POST\"]\nupstream = [\"127.0.0.1:1\"]\n\
          [[routes]]\nname = \"rest\"\nuri = \"/*\"\nupstream = [\"127.0.0.1:1\"]\n",
     );
