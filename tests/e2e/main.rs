@@ -13,6 +13,7 @@ mod framing;
 mod headers;
 mod lifecycle;
 mod limits;
+mod manual;
 mod mixture;
 mod neighbours;
 mod observing;
