@@ -41,8 +41,8 @@ pub const DURATION_BOUNDS_US: [u64; 16] = [
 pub struct Histogram {
     /// Counts by bucket, the last one above every bound.
     pub buckets: [Counter; DURATION_BOUNDS_US.len() + 1],
-    /// Sum of all values, in microseconds.
-    pub sum: Counter,
+    /// Sums of the values in each bucket, in microseconds.
+    pub sums: [Counter; DURATION_BOUNDS_US.len() + 1],
 }
 
 impl Histogram {
@@ -50,7 +50,7 @@ impl Histogram {
     pub fn record(&self, micros: u64) {
         let index = DURATION_BOUNDS_US.partition_point(|bound| *bound < micros);
         self.buckets[index].add(1);
-        self.sum.add(micros);
+        self.sums[index].add(micros);
     }
 }
 
@@ -200,6 +200,7 @@ mod tests {
         assert_eq!(histogram.buckets[0].get(), 2);
         assert_eq!(histogram.buckets[1].get(), 1);
         assert_eq!(histogram.buckets[16].get(), 1);
-        assert_eq!(histogram.sum.get(), 20_000_202);
+        assert_eq!(histogram.sums[0].get(), 101);
+        assert_eq!(histogram.sums[16].get(), 20_000_000);
     }
 }

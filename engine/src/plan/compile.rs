@@ -32,6 +32,7 @@ pub fn compile(
     report: &mut Report,
 ) -> Option<Arc<Plan>> {
     let before = report.problems().len();
+    plugins::check_document(doc, report);
     let mut compiler = Compiler { doc, feeds, prev, report, upstreams: HashMap::new(), names: BTreeSet::new() };
     compiler.named_upstreams();
     let globals = compiler.globals();

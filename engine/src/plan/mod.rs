@@ -21,6 +21,7 @@ use ipnet::IpNet;
 pub use carry::{CoreChain, CorePlan, CoreRoute, CoreUpstream, SharedSettings};
 pub use chains::{Chain, Link};
 pub use compile::compile;
+pub use plugins::SharedState;
 
 use crate::upstream::Address;
 
