@@ -10,6 +10,7 @@
 //! has to make a value.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use regex::bytes::Regex;
@@ -81,10 +82,18 @@ enum Operand {
     Text(Vec<u8>),
 }
 
-#[derive(Clone, Debug)]
+/// Shared inside a document: 40,000 routes may hold the same one. A clone is its own,
+/// because two cores that search with one regex contend for its scratch space.
+#[derive(Debug)]
 struct Pattern {
-    regex: Regex,
+    regex: Arc<Regex>,
     ignore_case: bool,
+}
+
+impl Clone for Pattern {
+    fn clone(&self) -> Pattern {
+        Pattern { regex: Arc::new(Regex::clone(&self.regex)), ignore_case: self.ignore_case }
+    }
 }
 
 impl PartialEq for Pattern {
@@ -363,7 +372,7 @@ fn pattern(value: &Value, ignore_case: bool, report: &mut Report) -> Option<Patt
         wrong_type(report, value, "a string", "");
         return None;
     };
-    Some(Pattern { regex: report.regex(value, text, ignore_case)?, ignore_case })
+    Some(Pattern { regex: report.shared_regex(value.place, text, ignore_case)?, ignore_case })
 }
 
 fn networks(value: &Value, report: &mut Report) -> Option<Vec<IpNet>> {

@@ -1,6 +1,7 @@
 //! Who a resource is: `id`, `name`, `desc`, `labels`, and that no two are the same.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::names;
 use crate::place::Place;
@@ -88,9 +89,11 @@ fn labels(reader: &mut Reader<'_, '_>) -> BTreeMap<String, String> {
 /// The ids and names of one kind of resource.
 #[derive(Debug, Default)]
 pub(crate) struct Ids {
-    places: HashMap<String, Place>,
+    places: HashMap<Arc<str>, Place>,
     /// Names that are not the id, with the id that they belong to.
-    names: HashMap<String, (String, Place)>,
+    names: HashMap<Arc<str>, (Arc<str>, Place)>,
+    /// Ids and names as written, to find near ones: of equals the first written.
+    order: Vec<(Arc<str>, Place)>,
 }
 
 impl Ids {
@@ -105,8 +108,10 @@ impl Ids {
             );
             return;
         }
-        self.places.insert(id.to_owned(), place);
-        if name.is_empty() || name == id {
+        let id: Arc<str> = id.into();
+        self.places.insert(id.clone(), place);
+        self.order.push((id.clone(), place));
+        if name.is_empty() || *name == *id {
             return;
         }
         if let Some((_, first)) = self.names.get(name) {
@@ -117,14 +122,16 @@ impl Ids {
             );
             return;
         }
-        self.names.insert(name.to_owned(), (id.to_owned(), place));
+        let name: Arc<str> = name.into();
+        self.order.push((name.clone(), place));
+        self.names.insert(name, (id, place));
     }
 
     /// The id that a text means: an id, else a name.
     pub(crate) fn resolve(&self, text: &str) -> Option<&str> {
         match self.places.get_key_value(text) {
-            Some((id, _)) => Some(id),
-            None => self.names.get(text).map(|(id, _)| id.as_str()),
+            Some((id, _)) => Some(&**id),
+            None => self.names.get(text).map(|(id, _)| &**id),
         }
     }
 
@@ -140,12 +147,7 @@ impl Ids {
 
     /// Reports that a text means none of them, with the name that is near.
     pub(crate) fn unknown(&self, kind: &str, text: &str, place: Place, report: &mut Report) {
-        let mut near: Vec<(&str, Place)> = Vec::with_capacity(self.places.len() + self.names.len());
-        near.extend(self.places.iter().map(|(id, place)| (id.as_str(), *place)));
-        near.extend(self.names.iter().map(|(name, (_, place))| (name.as_str(), *place)));
-        // A hash map's order is no one's; the first written of two near names is the same each time.
-        near.sort_unstable_by_key(|(_, place)| place.order());
-        let mut help = report.suggest(text, near.into_iter());
+        let mut help = report.suggest(text, self.order.iter().map(|(name, place)| (&**name, *place)));
         if help.is_empty() && self.is_empty() {
             help = format!("there is none yet: add [[{}s]] with name = \"{text}\"", kind.replace(' ', "_"));
         }

@@ -62,7 +62,9 @@ impl Loader<'_> {
         let source = self.report.sources().files()[file as usize].clone();
         let mut tree = toml_tree(&source.text, file, self.report);
         let directory = source.directory();
-        resolve::tree(&mut tree, &directory, self.env, self.report);
+        if source.text.contains("${") || source.text.contains("\\u") {
+            resolve::tree(&mut tree, &directory, self.env, self.report);
+        }
         let Kind::Table(entries) = tree.kind else { return };
         let mut include = None;
         for (key, value) in entries {

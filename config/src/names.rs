@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use crate::place::Place;
 use crate::server::RouterMode;
@@ -216,18 +216,15 @@ const MATCHING: &[&str] = &[
 /// names lose their counters. Not its settings either: a changed plugin should not
 /// make a new route of it.
 pub fn generated_id(prefix: &str, value: &Value, fields: &[&str]) -> String {
-    let mut hasher = Sha256::new();
-    for (key, value) in value.as_table().unwrap_or_default() {
-        if fields.contains(&key.name.as_str()) {
-            hasher.update(key.name.as_bytes());
-            digest(value, &mut hasher);
-        }
+    let entries = value.as_table().unwrap_or_default();
+    let mut digest = Digester::default();
+    for (key, value) in entries.iter().filter(|(key, _)| fields.contains(&key.name.as_str())) {
+        digest.text(b'k', &key.name);
+        digest.value(value);
     }
-    let mut id = format!("{prefix}-");
-    for byte in &hasher.finalize()[..5] {
-        let _ = write!(id, "{byte:02x}");
-    }
-    id
+    let mut hex = digest.finish();
+    hex.truncate(10);
+    format!("{prefix}-{hex}")
 }
 
 /// [`generated_id`] of a route.
@@ -235,40 +232,60 @@ pub(crate) fn route_id(value: &Value) -> String {
     generated_id("route", value, MATCHING)
 }
 
-/// Feeds a tree to a digest: kinds are tagged and lengths said, so that no two trees feed the same bytes.
-pub(crate) fn digest(value: &Value, hasher: &mut Sha256) {
-    match &value.kind {
-        Kind::Null => hasher.update(b"n"),
-        Kind::Bool(flag) => hasher.update([b'b', u8::from(*flag)]),
-        Kind::Integer(number) => {
-            hasher.update(b"i");
-            hasher.update(number.to_le_bytes());
-        }
-        Kind::Float(number) => {
-            hasher.update(b"f");
-            hasher.update(number.to_bits().to_le_bytes());
-        }
-        Kind::String(text) => digest_text(b's', text, hasher),
-        Kind::Array(items) => {
-            hasher.update(b"a");
-            hasher.update((items.len() as u64).to_le_bytes());
-            items.iter().for_each(|item| digest(item, hasher));
-        }
-        Kind::Table(entries) => {
-            hasher.update(b"t");
-            hasher.update((entries.len() as u64).to_le_bytes());
-            for (key, value) in entries {
-                digest_text(b'k', &key.name, hasher);
-                digest(value, hasher);
-            }
-        }
-    }
+/// A digest of a tree: kinds are tagged and lengths said, so that no two trees feed the same bytes.
+#[derive(Default)]
+pub(crate) struct Digester {
+    hasher: Sha256,
+    /// Bytes that were not hashed yet: a call per number would cost more than the hash.
+    waiting: Vec<u8>,
 }
 
-fn digest_text(tag: u8, text: &str, hasher: &mut Sha256) {
-    hasher.update([tag]);
-    hasher.update((text.len() as u64).to_le_bytes());
-    hasher.update(text.as_bytes());
+impl Digester {
+    /// Feeds a tree.
+    pub(crate) fn value(&mut self, value: &Value) {
+        match &value.kind {
+            Kind::Null => self.waiting.push(b'n'),
+            Kind::Bool(flag) => self.waiting.extend([b'b', u8::from(*flag)]),
+            Kind::Integer(number) => self.number(b'i', number.to_le_bytes()),
+            Kind::Float(number) => self.number(b'f', number.to_bits().to_le_bytes()),
+            Kind::String(text) => self.text(b's', text),
+            Kind::Array(items) => {
+                self.number(b'a', (items.len() as u64).to_le_bytes());
+                items.iter().for_each(|item| self.value(item));
+            }
+            Kind::Table(entries) => {
+                self.number(b't', (entries.len() as u64).to_le_bytes());
+                for (key, value) in entries {
+                    self.text(b'k', &key.name);
+                    self.value(value);
+                }
+            }
+        }
+        if self.waiting.len() >= 32 << 10 {
+            self.hasher.update(&self.waiting);
+            self.waiting.clear();
+        }
+    }
+
+    /// 64 hex digits.
+    pub(crate) fn finish(mut self) -> String {
+        self.hasher.update(&self.waiting);
+        let mut hex = String::with_capacity(64);
+        for byte in self.hasher.finalize() {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex
+    }
+
+    fn text(&mut self, tag: u8, text: &str) {
+        self.number(tag, (text.len() as u64).to_le_bytes());
+        self.waiting.extend_from_slice(text.as_bytes());
+    }
+
+    fn number(&mut self, tag: u8, bytes: [u8; 8]) {
+        self.waiting.push(tag);
+        self.waiting.extend(bytes);
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use crate::check;
 use crate::cores::Cores;
 use crate::document::Document;
@@ -14,7 +12,7 @@ use crate::env::Env;
 use crate::identity::{Identity, Ids};
 use crate::listener::{self, Listener};
 use crate::log::{Log, Status};
-use crate::names;
+use crate::names::Digester;
 use crate::place::Place;
 use crate::plugin;
 use crate::reader::{wrong_type, Reader};
@@ -59,9 +57,9 @@ pub(crate) fn document(tree: &Value, env: &dyn Env, report: &mut Report) -> Opti
     if report.has_errors() {
         return None;
     }
-    let mut hasher = Sha256::new();
-    names::digest(tree, &mut hasher);
-    document.digest = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut digest = Digester::default();
+    digest.value(tree);
+    document.digest = digest.finish();
     document.sources = report.sources().clone();
     Some(document)
 }

@@ -6,6 +6,7 @@
 //! How it is shown is in `render`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -15,8 +16,8 @@ use crate::value::Value;
 
 /// So many problems are kept; the rest are counted.
 pub const PROBLEMS_MAX: usize = 1000;
-/// So many searches for a near name are made: each looks at every name of its kind.
-const SUGGESTIONS_MAX: usize = 200;
+/// So many names are compared in search of near ones: a second of work, whatever the document.
+const COMPARISONS_MAX: usize = 1_000_000;
 /// A compiled regex may take so many bytes.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
@@ -101,12 +102,13 @@ pub struct Report {
     errors: usize,
     /// Problems that were not kept.
     dropped: usize,
-    suggestions: usize,
+    /// Names compared in search of near ones.
+    compared: usize,
     /// Some text could not be parsed: what seems to be missing may stand there.
     pub(crate) syntax_is_broken: bool,
     /// Regexes of this document by text and whether case counts: 40,000 routes
     /// may hold the same one, and compiling costs 50 us.
-    regexes: HashMap<(String, bool), Regex>,
+    regexes: HashMap<(String, bool), Arc<Regex>>,
     /// Which keys each kind of table was asked for, for the test against the schema.
     #[cfg(test)]
     pub(crate) asked: std::collections::BTreeMap<&'static str, std::collections::BTreeSet<String>>,
@@ -177,11 +179,9 @@ impl Report {
     ///
     /// `near` are the names there are and where they stand.
     pub fn suggest<'n>(&mut self, name: &str, near: impl Iterator<Item = (&'n str, Place)>) -> String {
-        if self.suggestions >= SUGGESTIONS_MAX {
-            return String::new();
-        }
-        self.suggestions += 1;
-        match names::nearest(name, near) {
+        let left = COMPARISONS_MAX.saturating_sub(self.compared);
+        let compared = &mut self.compared;
+        match names::nearest(name, near.take(left).inspect(|_| *compared += 1)) {
             None => String::new(),
             Some((near, place)) => match self.sources.line_of(place) {
                 None => format!("did you mean `{near}`?"),
@@ -195,6 +195,16 @@ impl Report {
     /// `ignore_case` is `~*`'s. The syntax is the `regex` crate's: no look-around, no
     /// back references, so that matching is linear in the length of the input.
     pub fn regex(&mut self, at: impl Into<Place>, pattern: &str, ignore_case: bool) -> Option<Regex> {
+        self.shared_regex(at.into(), pattern, ignore_case).map(|regex| Regex::clone(&regex))
+    }
+
+    /// [`Report::regex`] without the clone, which allocates.
+    pub(crate) fn shared_regex(
+        &mut self,
+        at: Place,
+        pattern: &str,
+        ignore_case: bool,
+    ) -> Option<Arc<Regex>> {
         let key = (pattern.to_owned(), ignore_case);
         if let Some(regex) = self.regexes.get(&key) {
             return Some(regex.clone());
@@ -203,6 +213,7 @@ impl Report {
         builder.case_insensitive(ignore_case).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX);
         match builder.build() {
             Ok(regex) => {
+                let regex = Arc::new(regex);
                 self.regexes.insert(key, regex.clone());
                 Some(regex)
             }

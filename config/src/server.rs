@@ -128,7 +128,7 @@ impl RouterMode {
 
 /// Where the gateway keeps its files if `workdir` does not say: `$STATE_DIRECTORY`
 /// (systemd's), else the XDG state directory, else `/var/lib/ringway`.
-pub(crate) fn workdir_default(env: &dyn Env) -> PathBuf {
+pub fn workdir_default(env: &dyn Env) -> PathBuf {
     let set = |name: &str| env.var(name).filter(|value| !value.is_empty());
     if let Some(list) = set("STATE_DIRECTORY") {
         return PathBuf::from(list.split(':').next().unwrap_or_default());
