@@ -1,1 +1,14 @@
-//! balancer
+//! Where does this request go, and may it go again: decisions without sockets, clocks or chance.
+//!
+//! In reading order: [`route`] finds the route among many; [`upstream`] picks an endpoint of its
+//! upstream, by a policy of [`pick`]; [`retry`] says whether a failed attempt may be repeated.
+//! Time, randomness and the request come in as arguments.
+
+#![forbid(unsafe_code)]
+
+pub mod pick;
+pub mod retry;
+pub mod route;
+#[cfg(test)]
+mod seeded;
+pub mod upstream;

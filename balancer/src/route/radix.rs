@@ -1,0 +1,395 @@
+//! A persistent radix tree over bytes: the one map under hosts, URIs and patterns.
+//!
+//! Persistent, because a plan is built from its predecessor: a clone is one pointer, and an edit
+//! copies the nodes on its way (`Arc::make_mut`) and shares the rest. A hash map would be a little
+//! faster for exact keys, but it can neither be shared that way nor say which prefixes of a key it holds.
+//!
+//! A node keeps its label and the first bytes of its children inside itself, so that a step down
+//! costs two cache lines. Depth is bounded by the callers' limits on key length, which also bounds
+//! the recursion of `edit` and of dropping.
+
+use std::sync::Arc;
+
+/// Label bytes kept inside a node.
+const LABEL_INLINE_MAX: usize = 22;
+/// Children found by scanning; more get a table of 256.
+const KEYS_INLINE_MAX: usize = 16;
+/// Prefixes remembered on one walk down; a key with more of them is walked again for the rest.
+const TRAIL_MAX: usize = 8;
+
+/// The map. `V` is shared between clones until it is edited.
+pub(crate) struct Radix<V> {
+    root: Option<Arc<Node<V>>>,
+}
+
+impl<V> Clone for Radix<V> {
+    fn clone(&self) -> Self {
+        Radix { root: self.root.clone() }
+    }
+}
+
+impl<V> Default for Radix<V> {
+    fn default() -> Self {
+        Radix { root: None }
+    }
+}
+
+struct Node<V> {
+    label: Label,
+    keys: Keys,
+    children: Vec<Arc<Node<V>>>,
+    value: Option<Arc<V>>,
+}
+
+impl<V> Clone for Node<V> {
+    fn clone(&self) -> Self {
+        Node {
+            label: self.label.clone(),
+            keys: self.keys.clone(),
+            children: self.children.clone(),
+            value: self.value.clone(),
+        }
+    }
+}
+
+#[derive(Clone)]
+enum Label {
+    Inline(u8, [u8; LABEL_INLINE_MAX]),
+    Heap(Box<[u8]>),
+}
+
+impl Label {
+    fn new(bytes: &[u8]) -> Label {
+        if bytes.len() > LABEL_INLINE_MAX {
+            return Label::Heap(bytes.into());
+        }
+        let mut inline = [0; LABEL_INLINE_MAX];
+        inline[..bytes.len()].copy_from_slice(bytes);
+        Label::Inline(bytes.len() as u8, inline)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Label::Inline(length, bytes) => &bytes[..usize::from(*length)],
+            Label::Heap(bytes) => bytes,
+        }
+    }
+}
+
+/// The first label byte of each child, in the order of `children`.
+#[derive(Clone)]
+enum Keys {
+    Few([u8; KEYS_INLINE_MAX]),
+    /// By byte: the child's index plus one, 0 for none.
+    Many(Box<[u16; 256]>),
+}
+
+impl<V> Node<V> {
+    fn leaf(label: &[u8]) -> Self {
+        Node {
+            label: Label::new(label),
+            keys: Keys::Few([0; KEYS_INLINE_MAX]),
+            children: Vec::new(),
+            value: None,
+        }
+    }
+
+    fn child(&self, byte: u8) -> Option<usize> {
+        match &self.keys {
+            Keys::Few(keys) => keys.iter().take(self.children.len()).position(|&key| key == byte),
+            Keys::Many(table) => usize::from(table[usize::from(byte)]).checked_sub(1),
+        }
+    }
+
+    fn add(&mut self, byte: u8, child: Arc<Node<V>>) -> usize {
+        let index = self.children.len();
+        self.children.push(child);
+        match &mut self.keys {
+            Keys::Few(keys) if index < KEYS_INLINE_MAX => keys[index] = byte,
+            Keys::Few(_) => self.index_children(),
+            Keys::Many(table) => table[usize::from(byte)] = index as u16 + 1,
+        }
+        index
+    }
+
+    fn take_out(&mut self, index: usize) {
+        self.children.swap_remove(index);
+        self.index_children();
+    }
+
+    /// Rebuilds `keys` from the children.
+    fn index_children(&mut self) {
+        let firsts = self.children.iter().map(|child| child.label.bytes()[0]);
+        if self.children.len() <= KEYS_INLINE_MAX {
+            let mut keys = [0; KEYS_INLINE_MAX];
+            keys.iter_mut().zip(firsts).for_each(|(key, first)| *key = first);
+            self.keys = Keys::Few(keys);
+        } else {
+            let mut table = Box::new([0; 256]);
+            firsts.enumerate().for_each(|(index, first)| table[usize::from(first)] = index as u16 + 1);
+            self.keys = Keys::Many(table);
+        }
+    }
+
+    /// Cuts the label at `at`: what followed becomes the only child.
+    fn split(&mut self, at: usize) {
+        let rest = Label::new(&self.label.bytes()[at..]);
+        let byte = rest.bytes()[0];
+        let mut upper = Node::leaf(&self.label.bytes()[..at]);
+        std::mem::swap(self, &mut upper);
+        upper.label = rest;
+        self.add(byte, Arc::new(upper));
+    }
+
+    /// A node without a value and with one child is that child under a longer label.
+    fn merge(&mut self) {
+        if self.value.is_some() || self.children.len() != 1 {
+            return;
+        }
+        let child = self.children.pop().expect("the length was 1");
+        let label = [self.label.bytes(), child.label.bytes()].concat();
+        *self = Arc::try_unwrap(child).unwrap_or_else(|shared| (*shared).clone());
+        self.label = Label::new(&label);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.value.is_none() && self.children.is_empty()
+    }
+}
+
+impl<V> Radix<V> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.root.is_none()
+    }
+
+    /// The value at exactly `key`.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
+        let mut node = self.root.as_deref()?;
+        let mut rest = key;
+        loop {
+            rest = rest.strip_prefix(node.label.bytes())?;
+            let Some(&first) = rest.first() else { return node.value.as_deref() };
+            node = &node.children[node.child(first)?];
+        }
+    }
+
+    /// Shows `visit` the value at `key` (`whole` is true), then those at its prefixes for which
+    /// `marked` holds, the longest first (`key` itself is one of its prefixes), until it gives something.
+    ///
+    /// `visit` takes the value, the prefix's length in bytes, and `whole`.
+    pub(crate) fn search<'t, R>(
+        &'t self,
+        key: &[u8],
+        marked: impl Fn(&V) -> bool,
+        mut visit: impl FnMut(&'t V, usize, bool) -> Option<R>,
+    ) -> Option<R> {
+        let mut trail = self.trail(key, &marked, usize::MAX);
+        if let Some(found) = trail.whole.and_then(|value| visit(value, key.len(), true)) {
+            return Some(found);
+        }
+        loop {
+            let first = trail.count.saturating_sub(TRAIL_MAX);
+            for number in (first..trail.count).rev() {
+                let (value, depth) = trail.marks[number % TRAIL_MAX]?;
+                if let Some(found) = visit(value, depth, false) {
+                    return Some(found);
+                }
+            }
+            if first == 0 {
+                return None;
+            }
+            trail = self.trail(key, &marked, first);
+        }
+    }
+
+    /// Walks down along `key` and keeps the last marks among the first `limit`.
+    #[inline]
+    fn trail<'t>(&'t self, key: &[u8], marked: &impl Fn(&V) -> bool, limit: usize) -> Trail<'t, V> {
+        let mut trail = Trail { marks: [None; TRAIL_MAX], count: 0, whole: None };
+        let Some(mut node) = self.root.as_deref() else { return trail };
+        let mut rest = key;
+        while let Some(after) = rest.strip_prefix(node.label.bytes()) {
+            rest = after;
+            if let Some(value) = node.value.as_deref() {
+                if marked(value) {
+                    if trail.count == limit {
+                        break;
+                    }
+                    trail.marks[trail.count % TRAIL_MAX] = Some((value, key.len() - rest.len()));
+                    trail.count += 1;
+                }
+            }
+            let Some(&first) = rest.first() else {
+                trail.whole = node.value.as_deref();
+                break;
+            };
+            let Some(index) = node.child(first) else { break };
+            node = &node.children[index];
+        }
+        trail
+    }
+
+    /// Every value, in no particular order. For counting in tests.
+    #[cfg(test)]
+    pub(crate) fn node_count(&self) -> usize {
+        fn count<V>(node: &Node<V>) -> usize {
+            1 + node.children.iter().map(|child| count(child)).sum::<usize>()
+        }
+        self.root.as_deref().map_or(0, count)
+    }
+}
+
+struct Trail<'t, V> {
+    marks: [Option<(&'t V, usize)>; TRAIL_MAX],
+    /// Marks met; the last `TRAIL_MAX` of them are in `marks`, mark `n` at `n % TRAIL_MAX`.
+    count: usize,
+    whole: Option<&'t V>,
+}
+
+impl<V: Clone + Default> Radix<V> {
+    /// The value at `key` for editing, a default one if there was none. Copies what is shared on the way.
+    pub(crate) fn entry(&mut self, key: &[u8]) -> &mut V {
+        let mut rest = key;
+        let mut slot = self.root.get_or_insert_with(|| Arc::new(Node::leaf(key)));
+        loop {
+            let common = common_bytes(slot.label.bytes(), rest);
+            let node = Arc::make_mut(slot);
+            if common < node.label.bytes().len() {
+                node.split(common);
+            }
+            rest = &rest[common..];
+            let Some(&first) = rest.first() else {
+                return Arc::make_mut(node.value.get_or_insert_with(Arc::default));
+            };
+            let index = match node.child(first) {
+                Some(index) => index,
+                None => node.add(first, Arc::new(Node::leaf(rest))),
+            };
+            slot = &mut node.children[index];
+        }
+    }
+
+    /// Edits the value at `key` if there is one; drops it when `edit` says that nothing is left in it.
+    pub(crate) fn edit(&mut self, key: &[u8], edit: &mut dyn FnMut(&mut V) -> bool) {
+        if self.get(key).is_none() {
+            return;
+        }
+        let root = self.root.as_mut().expect("a key was found");
+        edit_below(root, key, edit);
+        if root.is_empty() {
+            self.root = None;
+        }
+    }
+}
+
+/// `key` is known to lead to a value from here on.
+fn edit_below<V: Clone>(slot: &mut Arc<Node<V>>, key: &[u8], edit: &mut dyn FnMut(&mut V) -> bool) {
+    let node = Arc::make_mut(slot);
+    let rest = &key[node.label.bytes().len()..];
+    if let Some(&first) = rest.first() {
+        let index = node.child(first).expect("the key leads to a value");
+        edit_below(&mut node.children[index], rest, edit);
+        if node.children[index].is_empty() {
+            node.take_out(index);
+        }
+    } else if edit(Arc::make_mut(node.value.as_mut().expect("the key leads to a value"))) {
+        node.value = None;
+    }
+    node.merge();
+}
+
+fn common_bytes(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seeded::Random;
+    use std::collections::BTreeMap;
+
+    fn word(random: &mut Random) -> Vec<u8> {
+        let letters = if random.below(8) == 0 { 200 } else { 3 };
+        let length = random.below(40);
+        (0..length).map(|_| random.below(letters) as u8).collect()
+    }
+
+    fn prefixes(tree: &Radix<u32>, key: &[u8]) -> Vec<(u32, usize, bool)> {
+        let mut seen = Vec::new();
+        let mut visit = |value: &u32, depth, whole| {
+            seen.push((*value, depth, whole));
+            None::<()>
+        };
+        tree.search(key, |_| true, &mut visit);
+        seen
+    }
+
+    fn naive(map: &BTreeMap<Vec<u8>, u32>, key: &[u8]) -> Vec<(u32, usize, bool)> {
+        let whole = map.get(key).map(|value| (*value, key.len(), true));
+        let below = (0..=key.len()).rev();
+        whole
+            .into_iter()
+            .chain(below.filter_map(|end| map.get(&key[..end]).map(|value| (*value, end, false))))
+            .collect()
+    }
+
+    #[test]
+    fn like_a_sorted_map() {
+        for seed in 0..60 {
+            let mut random = Random::new(seed);
+            let mut tree: Radix<u32> = Radix::default();
+            let mut map = BTreeMap::new();
+            for step in 0..300 {
+                let key = word(&mut random);
+                if random.below(3) == 0 {
+                    let victim = map.keys().nth(random.below(map.len().max(1))).cloned().unwrap_or(key);
+                    tree.edit(&victim, &mut |_| true);
+                    map.remove(&victim);
+                } else {
+                    let key = key.repeat(1 + random.below(3));
+                    *tree.entry(&key) = step;
+                    map.insert(key, step);
+                }
+            }
+            for _ in 0..200 {
+                let key = word(&mut random).repeat(2);
+                assert_eq!(prefixes(&tree, &key), naive(&map, &key), "seed {seed} key {key:?}");
+            }
+            for (key, value) in &map {
+                assert_eq!(tree.get(key), Some(value), "seed {seed}");
+            }
+            for key in map.keys() {
+                tree.edit(key, &mut |_| true);
+            }
+            assert!(tree.is_empty(), "seed {seed}: {} nodes left", tree.node_count());
+        }
+    }
+
+    #[test]
+    fn more_prefixes_than_one_walk_keeps() {
+        let mut tree: Radix<u32> = Radix::default();
+        for length in 0..100 {
+            *tree.entry(&vec![b'a'; length]) = length as u32;
+        }
+        let seen = prefixes(&tree, &[b'a'; 99]);
+        let prefixes = (0..100).rev().map(|n| (n as u32, n, false));
+        let expected: Vec<_> = std::iter::once((99, 99, true)).chain(prefixes).collect();
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn an_older_clone_stays() {
+        let mut tree: Radix<u32> = Radix::default();
+        *tree.entry(b"/users/1") = 1;
+        let older = tree.clone();
+        *tree.entry(b"/users/1") = 2;
+        *tree.entry(b"/users/") = 3;
+        assert_eq!((older.get(b"/users/1"), older.get(b"/users/")), (Some(&1), None));
+        tree.edit(b"/users/1", &mut |_| true);
+        assert_eq!((older.get(b"/users/1"), tree.get(b"/users/1")), (Some(&1), None));
+        let restored = tree.node_count();
+        *tree.entry(b"/users/9/x") = 4;
+        tree.edit(b"/users/9/x", &mut |_| true);
+        assert_eq!(tree.node_count(), restored);
+    }
+}
