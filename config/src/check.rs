@@ -29,7 +29,11 @@ fn listeners(document: &Document, tree: &Value, report: &mut Report) {
     let none = listen.is_none_or(|listen| listen.as_array() == Some(&[]));
     if none && tree.get("listeners").is_none() && !report.syntax_is_broken {
         let problem = Problem::error(beginning(), "there is nothing to listen on");
-        report.push(problem.label("no `listen`, no [[listeners]]").help("write [server] and below it listen = \":8080\""));
+        report.push(
+            problem
+                .label("no `listen`, no [[listeners]]")
+                .help("write [server] and below it listen = \":8080\""),
+        );
     }
     if document.listeners.len() > LISTENERS_MAX {
         let place = document.listeners[LISTENERS_MAX].place;
@@ -72,7 +76,12 @@ fn global_rules(document: &Document, report: &mut Report) {
     for entry in document.global_rules.iter().flat_map(|rule| &rule.plugins) {
         match seen.get(entry.name.as_str()) {
             Some(first) => {
-                twice(entry.place, format!("the plugin `{}` is in two global rules", entry.name), *first, report);
+                twice(
+                    entry.place,
+                    format!("the plugin `{}` is in two global rules", entry.name),
+                    *first,
+                    report,
+                );
             }
             None => drop(seen.insert(&entry.name, entry.place)),
         }

@@ -109,7 +109,10 @@ impl Cores {
             pin: reader.opt_bool("pin").unwrap_or(default.pin),
             driver: reader.one_of("driver", &words).unwrap_or(default.driver),
             ring: reader.opt_value("ring").map(|ring| read_ring(ring, reader.report())).unwrap_or_default(),
-            buffers: reader.opt_value("buffers").map(|it| read_buffers(it, reader.report())).unwrap_or_default(),
+            buffers: reader
+                .opt_value("buffers")
+                .map(|it| read_buffers(it, reader.report()))
+                .unwrap_or_default(),
         };
         reader.finish();
         cores

@@ -112,7 +112,7 @@ impl Expr {
                 return None;
             }
             // `vars = ["arg_x", "==", "1"]` without the outer brackets.
-            Some(items) if items.first().is_some_and(|first| is_name(first)) => {
+            Some(items) if items.first().is_some_and(is_name) => {
                 Group { any: false, negated: false, terms: term(value, report, 0).into_iter().collect() }
             }
             Some(items) => group(value, items, report, 0)?,
@@ -489,7 +489,10 @@ mod tests {
         check(r#"[["arg_x", "=", "1"]]"#, &[r#"unknown operator `=` @ "=""#]);
         check(r#"[["arg_x", "~~", "("]]"#, &[r#"invalid regex `(` @ "(""#]);
         check(r#"[["arg_x", "=="]]"#, &[r#"a condition has three or four elements @ ["arg_x", "=="]"#]);
-        check(r#"[["arg_x", "!", "=="]]"#, &[r#"a condition has three or four elements @ ["arg_x", "!", "=="]"#]);
+        check(
+            r#"[["arg_x", "!", "=="]]"#,
+            &[r#"a condition has three or four elements @ ["arg_x", "!", "=="]"#],
+        );
         check(r#"[["arg_x", "in", "a"]]"#, &[r#"expected an array, found a string @ "a""#]);
         check(r#"[["arg_x", "==", ["a"]]]"#, &[r#"expected a string or a number, found an array @ ["a"]"#]);
         check(r#"[["a", "ipmatch", ["1.2.3"]]]"#, &[r#"invalid network `1.2.3` @ "1.2.3""#]);

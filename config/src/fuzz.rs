@@ -17,7 +17,10 @@ pub fn document(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut env = MapEnv::default();
     env.vars.insert("SET".to_owned(), "127.0.0.1:80".to_owned());
-    env.files.insert("conf.d/a.toml".into(), "[[routes]]\nuri = \"/included\"\nupstream = \"127.0.0.1:1\"\n".to_owned());
+    env.files.insert(
+        "conf.d/a.toml".into(),
+        "[[routes]]\nuri = \"/included\"\nupstream = \"127.0.0.1:1\"\n".to_owned(),
+    );
     env.files.insert("conf.d/loop.toml".into(), "include = \"*.toml\"\n".to_owned());
     env.files.insert("secret".into(), "geheim\n".to_owned());
     let (document, report) = parse_str("fuzz.toml", &text, &env);
@@ -62,11 +65,52 @@ mod tests {
 
     /// Pieces that a byte-wise mutation would hardly find.
     const PIECES: &[&str] = &[
-        "\"", "'", "[", "]", "[[", "]]", "{", "}", "=", "\n", "\r\n", "\"\"\"", "#", ",", ".", "${env:SET}",
-        "${env:", "${file:secret}", "$${", "é", "\u{1F600}", "\\u00e9", "-1", "99999999999999999999", "1e400",
-        "nan", "1979-05-27", "true", "\"\"", "[]", "{}", "include = [\"conf.d/*.toml\"]\n", "[[routes]]\n",
-        "[server]\n", "upstream = \"x\"\n", "vars = [[\"a\",\"~~\",\"(\"]]\n", "[[[[[[[[[[[[[[[[", "\0",
-        "uri = \"/*\"\n", "_meta = {}", ":", "/", "*", "unix:/", "weight=", "%",
+        "\"",
+        "'",
+        "[",
+        "]",
+        "[[",
+        "]]",
+        "{",
+        "}",
+        "=",
+        "\n",
+        "\r\n",
+        "\"\"\"",
+        "#",
+        ",",
+        ".",
+        "${env:SET}",
+        "${env:",
+        "${file:secret}",
+        "$${",
+        "é",
+        "\u{1F600}",
+        "\\u00e9",
+        "-1",
+        "99999999999999999999",
+        "1e400",
+        "nan",
+        "1979-05-27",
+        "true",
+        "\"\"",
+        "[]",
+        "{}",
+        "include = [\"conf.d/*.toml\"]\n",
+        "[[routes]]\n",
+        "[server]\n",
+        "upstream = \"x\"\n",
+        "vars = [[\"a\",\"~~\",\"(\"]]\n",
+        "[[[[[[[[[[[[[[[[",
+        "\0",
+        "uri = \"/*\"\n",
+        "_meta = {}",
+        ":",
+        "/",
+        "*",
+        "unix:/",
+        "weight=",
+        "%",
     ];
 
     fn mutate(data: &mut Vec<u8>, other: &[u8], random: &mut Random) {

@@ -172,7 +172,8 @@ pub(crate) fn reference(
         Some(meant) => {
             let help = format!("write {field} = \"{meant}\"");
             let what = format!("unknown {kind} `{id}`");
-            let problem = Problem::error(place, what).label(format!("a {kind} has this name, and another id"));
+            let label = format!("this is the name of a {kind}, not its id").replace("a up", "an up");
+            let problem = Problem::error(place, what).label(label);
             reader.report().push(problem.help(help));
         }
         None => known.unknown(kind, &id, place, reader.report()),

@@ -43,10 +43,12 @@ mod render;
 pub mod report;
 mod resolve;
 pub mod route;
+pub mod schema;
 pub mod server;
 pub mod service;
-pub mod schema;
 mod shadow;
+#[cfg(test)]
+mod tests;
 pub mod units;
 pub mod upstream;
 pub mod value;
@@ -60,8 +62,8 @@ pub use document::*;
 pub use env::{Env, MapEnv, ProcessEnv};
 pub use place::{Place, Source};
 pub use reader::{Reader, TimeUnit};
-pub use schema::schema;
 pub use report::{Problem, Report, Severity};
+pub use schema::schema;
 pub use upstream::Kind as UpstreamKind;
 pub use value::{Key, Kind, Value};
 

@@ -160,7 +160,8 @@ impl Listener {
             reader.report().push(Problem::error(place, format!("invalid name `{name}`")).label(fault));
         }
         let address_place = reader.value_place("address");
-        let address = reader.req_str("address").and_then(|text| address(text, address_place, reader.report()));
+        let address =
+            reader.req_str("address").and_then(|text| address(text, address_place, reader.report()));
         let backlog = reader.range("backlog", 1..=1_000_000).map(|backlog| backlog as u32);
         read_protocols(&mut reader);
         if reader.opt_bool("tls") == Some(true) {
@@ -190,7 +191,8 @@ fn read_protocols(reader: &mut Reader<'_, '_>) {
             other => {
                 let near = ["h1", "h2", "h3"].into_iter().map(|name| (name, Place::NOWHERE));
                 let help = reader.report().suggest(other, near);
-                let problem = Problem::error(place, format!("unknown protocol `{other}`")).label("must be `h1`");
+                let problem =
+                    Problem::error(place, format!("unknown protocol `{other}`")).label("must be `h1`");
                 reader.report().push(problem.help(help));
             }
         }

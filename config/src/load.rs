@@ -153,7 +153,8 @@ impl Loader<'_> {
             self.report.error(place, format!("invalid include `{pattern}`"), help);
             return Vec::new();
         }
-        let mut found = vec![if pattern.starts_with('/') { PathBuf::from("/") } else { directory.to_path_buf() }];
+        let mut found =
+            vec![if pattern.starts_with('/') { PathBuf::from("/") } else { directory.to_path_buf() }];
         for part in pattern.split('/').filter(|part| !part.is_empty() && *part != ".") {
             if !part.contains(['*', '?']) {
                 found.iter_mut().for_each(|path| path.push(part));
@@ -273,7 +274,9 @@ fn tree(value: Spanned<DeValue<'_>>, file: u32, report: &mut Report) -> Value {
             }
         },
         DeValue::Datetime(_) => {
-            report.push(Problem::error(place, "no field is a date or time").label("put it in quotes to make it text"));
+            report.push(
+                Problem::error(place, "no field is a date or time").label("put it in quotes to make it text"),
+            );
             Kind::Null
         }
         DeValue::Array(items) => {

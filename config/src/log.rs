@@ -115,7 +115,9 @@ fn level(reader: &mut Reader<'_, '_>) -> Option<String> {
         let near = LEVELS.iter().map(|name| (*name, Place::NOWHERE));
         let help = reader.report().suggest(level, near);
         let label = format!("must be one of {}, or target=level", LEVELS.join(", "));
-        reader.report().push(Problem::error(place, format!("unknown level `{level}`")).label(label).help(help));
+        reader
+            .report()
+            .push(Problem::error(place, format!("unknown level `{level}`")).label(label).help(help));
     }
     Some(text.to_owned())
 }

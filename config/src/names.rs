@@ -20,8 +20,28 @@ pub const URI_BYTES_MAX: usize = 4096;
 
 /// Methods that are taken without a word.
 pub const METHODS: &[&str] = &[
-    "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "PURGE", "QUERY",
-    "COPY", "LOCK", "UNLOCK", "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "REPORT", "SEARCH", "LINK", "UNLINK",
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "CONNECT",
+    "OPTIONS",
+    "TRACE",
+    "PATCH",
+    "PURGE",
+    "QUERY",
+    "COPY",
+    "LOCK",
+    "UNLOCK",
+    "MKCOL",
+    "MOVE",
+    "PROPFIND",
+    "PROPPATCH",
+    "REPORT",
+    "SEARCH",
+    "LINK",
+    "UNLINK",
 ];
 
 /// Why a text is no id (`[a-zA-Z0-9-_.]{1,64}`), if it is none.
@@ -100,6 +120,9 @@ pub fn host_pattern_fault(host: &str) -> Option<&'static str> {
     if host == "*" {
         return Some("leave the host out to take any");
     }
+    if host.contains("://") {
+        return Some("the host only, without scheme and path");
+    }
     let (name, port) = split_port(host);
     if port.is_some_and(|port| port.parse::<u16>().is_err() || port.starts_with('+')) {
         return Some("the port is no number up to 65535");
@@ -122,9 +145,10 @@ pub fn host_fault(host: &str) -> Option<&'static str> {
         host if host.len() > 253 => Some("longer than 253 bytes"),
         host if !host.is_ascii() => Some("write an international name in its `xn--` form"),
         host if host.contains('/') => Some("the host only, without scheme and path"),
-        host if !host.trim_end_matches('.').split('.').all(|label| {
-            !label.is_empty() && label.len() <= 63 && label.bytes().all(allowed)
-        }) =>
+        host if !host
+            .trim_end_matches('.')
+            .split('.')
+            .all(|label| !label.is_empty() && label.len() <= 63 && label.bytes().all(allowed)) =>
         {
             Some("no host name")
         }
@@ -151,10 +175,7 @@ pub fn is_token(text: &str) -> bool {
 ///
 /// Near is at most a third of the length in edits (insert, delete, replace, swap),
 /// at least one; `-` and `_` and case are no difference. Of equals the first.
-pub fn nearest<'n>(
-    name: &str,
-    known: impl Iterator<Item = (&'n str, Place)>,
-) -> Option<(&'n str, Place)> {
+pub fn nearest<'n>(name: &str, known: impl Iterator<Item = (&'n str, Place)>) -> Option<(&'n str, Place)> {
     let wanted = fold(name);
     let limit = (wanted.len() / 3).clamp(1, 4);
     let mut best = None;
@@ -205,9 +226,8 @@ fn distance(a: &[u8], b: &[u8], limit: usize) -> usize {
 }
 
 /// What a route is matched by: with these an unnamed route gets its id.
-const MATCHING: &[&str] = &[
-    "host", "hosts", "uri", "uris", "methods", "remote_addr", "remote_addrs", "vars", "priority",
-];
+const MATCHING: &[&str] =
+    &["host", "hosts", "uri", "uris", "methods", "remote_addr", "remote_addrs", "vars", "priority"];
 
 /// The id of a route that has neither id nor name: `route-` and ten hex digits of a
 /// digest of what it matches.
@@ -328,7 +348,7 @@ mod tests {
         check("a.*.com", "`*` stands only first, before a dot");
         check("*a.com", "`*` stands only first, before a dot");
         check("example.com:http", "the port is no number up to 65535");
-        check("http://example.com", "the port is no number up to 65535");
+        check("http://example.com", "the host only, without scheme and path");
         check("example.com/x", "the host only, without scheme and path");
         check("exämple.com", "write an international name in its `xn--` form");
         check("a..b", "no host name");

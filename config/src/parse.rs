@@ -25,8 +25,19 @@ use crate::value::Value;
 
 /// What the language has and this version has not.
 const NOT_BUILT: &[&str] = &[
-    "admin", "control", "ssls", "consumers", "consumer_groups", "credentials", "caches", "secrets",
-    "stream_routes", "plugin_metadata", "protos", "discovery", "ai",
+    "admin",
+    "control",
+    "ssls",
+    "consumers",
+    "consumer_groups",
+    "credentials",
+    "caches",
+    "secrets",
+    "stream_routes",
+    "plugin_metadata",
+    "protos",
+    "discovery",
+    "ai",
 ];
 
 /// Checks a whole tree. `None` when any problem is an error.
@@ -105,7 +116,10 @@ fn routes(document: &mut Document, known: &Known, reader: &mut Reader<'_, '_>) {
     document.routes.reserve(values.len());
     let mut nameless = Vec::new();
     for value in values {
-        let Some((route, who)) = route::read(value, known, reader.report()) else { continue };
+        let Some((route, who)) = route::read(value, known, reader.report()) else {
+            broken("route", value, &mut ids, reader.report());
+            continue;
+        };
         match who.id {
             Some(_) => ids.add("route", &route.id, &who.name, who.place, reader.report()),
             None => nameless.push(document.routes.len()),
@@ -148,14 +162,16 @@ fn named(kind: &str, value: &Value, who: Option<&Identity>, ids: &mut Ids, repor
                 .label("nothing can refer to it")
                 .help("write name = \"...\""),
         ),
-        None => {
-            let text = |field| value.get(field).map(|found| (found, found.as_str().map(str::to_owned)));
-            let id = text("id").or_else(|| text("name"));
-            let Some((found, text)) = id else { return };
-            if let Some(id) = text.or_else(|| found.as_i64().map(|number| number.to_string())) {
-                ids.add(kind, &id, "", found.place, report);
-            }
-        }
+        None => broken(kind, value, ids, report),
+    }
+}
+
+/// Takes the id of a resource that is wrong elsewhere.
+fn broken(kind: &str, value: &Value, ids: &mut Ids, report: &mut Report) {
+    let Some(found) = value.get("id").or_else(|| value.get("name")) else { return };
+    let number = || found.as_i64().map(|number| number.to_string());
+    if let Some(id) = found.as_str().map(str::to_owned).or_else(number) {
+        ids.add(kind, &id, "", found.place, report);
     }
 }
 

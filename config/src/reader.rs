@@ -228,7 +228,11 @@ impl<'v, 'r> Reader<'v, 'r> {
         let all = words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ");
         self.report.push(
             Problem::error(value, format!("unknown {} `{text}`", name.replace('_', " ")))
-                .label(if words.len() == 1 { format!("must be {all}") } else { format!("must be one of {all}") })
+                .label(if words.len() == 1 {
+                    format!("must be {all}")
+                } else {
+                    format!("must be one of {all}")
+                })
                 .help(help),
         );
         None
@@ -290,6 +294,11 @@ impl<'v, 'r> Reader<'v, 'r> {
             self.seen[at] = true;
             not_built(self.report, self.entries[at].0.place, name);
         }
+    }
+
+    /// Whether there are keys that no one asked for so far.
+    pub(crate) fn has_unknown(&self) -> bool {
+        self.seen.contains(&false)
     }
 
     /// Gives up on this table: its unknown keys are not reported.

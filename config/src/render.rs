@@ -62,7 +62,9 @@ impl Report {
             out.push_str(&format!("note: {}\n", problem.label));
         }
         if let Some(help) = &problem.help {
-            out.push_str(renderer.render(&[Group::with_title(Level::HELP.primary_title(help.as_str()))]).trim_end());
+            out.push_str(
+                renderer.render(&[Group::with_title(Level::HELP.primary_title(help.as_str()))]).trim_end(),
+            );
             out.push('\n');
         }
     }
@@ -189,7 +191,8 @@ impl<'a> Excerpt<'a> {
         let (line, column) = source.line_column(start);
         let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
         let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
-        let line_end = source.floor(if text[..line_end].ends_with('\r') { line_end - 1 } else { line_end }).max(start);
+        let line_end =
+            source.floor(if text[..line_end].ends_with('\r') { line_end - 1 } else { line_end }).max(start);
         let from = line_start.max(source.floor(start.saturating_sub(CONTEXT_BYTES_MAX)));
         let to = line_end.min(source.floor(start + 2 * CONTEXT_BYTES_MAX)).max(start);
         // A place that spans lines (a table) is marked to the end of its first.

@@ -199,12 +199,7 @@ impl Report {
     }
 
     /// [`Report::regex`] without the clone, which allocates.
-    pub(crate) fn shared_regex(
-        &mut self,
-        at: Place,
-        pattern: &str,
-        ignore_case: bool,
-    ) -> Option<Arc<Regex>> {
+    pub(crate) fn shared_regex(&mut self, at: Place, pattern: &str, ignore_case: bool) -> Option<Arc<Regex>> {
         let key = (pattern.to_owned(), ignore_case);
         if let Some(regex) = self.regexes.get(&key) {
             return Some(regex.clone());

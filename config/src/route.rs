@@ -133,7 +133,7 @@ pub(crate) fn read(value: &Value, known: &Known, report: &mut Report) -> Option<
     };
     refuse_lua(&mut reader);
     let leads = ["upstream", "upstream_id", "proxy_pass", "service_id", "plugin_config_id", "plugins"];
-    if value.as_table().is_some() && !leads.iter().any(|field| reader.has(field)) {
+    if value.as_table().is_some() && !reader.has_unknown() && !leads.iter().any(|field| reader.has(field)) {
         let what = "the route leads nowhere";
         let label = "no upstream, no service, no plugins";
         let help = "write upstream = \"127.0.0.1:8080\"";
@@ -159,7 +159,8 @@ pub(crate) fn refuse_lua(reader: &mut Reader<'_, '_>) {
 pub(crate) fn read_upstream(reader: &mut Reader<'_, '_>, owner: &str, known: &Known) -> Option<UpstreamRef> {
     reader.only_one(&["upstream", "upstream_id", "proxy_pass"]);
     let by_id = identity::reference(reader, "upstream_id", "upstream", &known.upstreams);
-    let passed = reader.opt_value("proxy_pass").and_then(|value| proxy_pass(value, owner, known, reader.report()));
+    let passed =
+        reader.opt_value("proxy_pass").and_then(|value| proxy_pass(value, owner, known, reader.report()));
     let Some(value) = reader.opt_value("upstream") else {
         return by_id.map(UpstreamRef::Id).or(passed);
     };
@@ -254,13 +255,10 @@ fn proxy_pass(value: &Value, owner: &str, known: &Known, report: &mut Report) ->
 }
 
 /// One key or its plural: `host` or `hosts`, each one text or a list.
-fn patterns<'v>(
-    reader: &mut Reader<'v, '_>,
-    one: &'static str,
-    many: &'static str,
-) -> Vec<(&'v str, Place)> {
+fn patterns<'v>(reader: &mut Reader<'v, '_>, one: &'static str, many: &'static str) -> Vec<(&'v str, Place)> {
     reader.only_one(&[one, many]);
-    let mut list = reader.opt_str(one).map(|text| (text, reader.value_place(one))).into_iter().collect::<Vec<_>>();
+    let mut list =
+        reader.opt_str(one).map(|text| (text, reader.value_place(one))).into_iter().collect::<Vec<_>>();
     list.extend(reader.list(many));
     let place = reader.value_place(many);
     if reader.has(many) && list.is_empty() {
@@ -335,9 +333,11 @@ fn read_methods(reader: &mut Reader<'_, '_>) -> Vec<String> {
         }
         let near = reader.report().suggest(method, names::METHODS.iter().map(|name| (*name, Place::NOWHERE)));
         let problem = if !names::is_token(method) {
-            Problem::error(place, format!("invalid method `{method}`")).label("no token (RFC 9110 section 9.1)")
+            Problem::error(place, format!("invalid method `{method}`"))
+                .label("no token (RFC 9110 section 9.1)")
         } else if method.bytes().any(|byte| byte.is_ascii_lowercase()) {
-            Problem::error(place, format!("invalid method `{method}`")).label("methods are compared with case")
+            Problem::error(place, format!("invalid method `{method}`"))
+                .label("methods are compared with case")
         } else {
             methods.push(method.to_owned());
             Problem::warning(place, format!("unusual method `{method}`"))

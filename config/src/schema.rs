@@ -109,7 +109,10 @@ mod tests {
         for (kind, properties) in properties() {
             // `include` is taken out before reading, and the example stands alone.
             for property in properties.iter().filter(|property| *property != "include") {
-                assert!(text.contains(&format!("\"{property}\":")), "{kind}.{property} is not in the example");
+                assert!(
+                    text.contains(&format!("\"{property}\":")),
+                    "{kind}.{property} is not in the example"
+                );
             }
         }
     }

@@ -198,9 +198,8 @@ impl Limits {
         let request_target = size("request_target", 256, HEAD_BYTES_MAX, default.request_target);
         let response_head = size("response_head", 1 << 10, HEAD_BYTES_MAX, default.response_head);
         let replay_body = size("replay_body", 0, 1 << 30, default.replay_body);
-        let mut count = |name, range, default: usize| {
-            reader.range(name, range).map_or(default, |count| count as usize)
-        };
+        let mut count =
+            |name, range, default: usize| reader.range(name, range).map_or(default, |count| count as usize);
         let request_fields = count("request_fields", 1..=FIELDS_MAX, default.request_fields);
         let connections = count("connections", 1..=CONNECTIONS_MAX, default.connections);
         let limits = Limits {

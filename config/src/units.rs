@@ -86,10 +86,8 @@ pub fn size(text: &str) -> Result<u64, String> {
         return Err(format!("`{rest}` is too much"));
     }
     let lower = unit.to_ascii_lowercase();
-    let (_, factor) = SIZE_UNITS
-        .iter()
-        .find(|(name, _)| *name == lower)
-        .ok_or_else(|| format!("unknown unit `{unit}`"))?;
+    let (_, factor) =
+        SIZE_UNITS.iter().find(|(name, _)| *name == lower).ok_or_else(|| format!("unknown unit `{unit}`"))?;
     let bytes = number * *factor as f64;
     if bytes > (1u64 << 60) as f64 {
         return Err("larger than an EiB".to_owned());

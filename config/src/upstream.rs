@@ -131,8 +131,18 @@ pub(crate) fn read(value: &Value, report: &mut Report) -> Option<(Upstream, Iden
         upstream.keepalive = keepalive(pool, reader.report());
     }
     reader.not_built(&[
-        "checks", "tls", "hash_on", "key", "discovery_type", "service_name", "discovery_args", "sticky",
-        "slow_start", "retry", "http2", "max_conns",
+        "checks",
+        "tls",
+        "hash_on",
+        "key",
+        "discovery_type",
+        "service_name",
+        "discovery_args",
+        "sticky",
+        "slow_start",
+        "retry",
+        "http2",
+        "max_conns",
     ]);
     reader.finish().then_some((upstream, identity))
 }

@@ -295,7 +295,11 @@ pub(crate) mod tests {
             let mut out = Vec::new();
             Template::parse(template).render(&pairs, Some(&[b"whole", b"one", b"two"]), &mut out);
             assert_eq!(String::from_utf8_lossy(&out), expected, "{template}");
-            assert_eq!(Template::parse(template).is_plain(), !template.contains(['_', '1', 'r']), "{template}");
+            assert_eq!(
+                Template::parse(template).is_plain(),
+                !template.contains(['_', '1', 'r']),
+                "{template}"
+            );
         }
         check("", "");
         check("abc", "abc");
