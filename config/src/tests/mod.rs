@@ -2,9 +2,10 @@
 //! what is rendered for it, so that the words of a message are reviewed with its rule.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 mod problems;
+mod resource_problems;
 
 use crate::{parse_file, parse_str, Diff, Document, MapEnv, NodeAddress, UpstreamRef};
 
@@ -387,29 +388,4 @@ fn the_working_directory() {
     check(&[("HOME", "/home/a")], "/home/a/.local/state/ringway");
     check(&[("HOME", "/home/a"), ("XDG_STATE_HOME", "/s")], "/s/ringway");
     check(&[("STATE_DIRECTORY", "/var/lib/x:/y"), ("XDG_STATE_HOME", "/s")], "/var/lib/x");
-}
-
-/// No rule may take a step for each pair of routes: at 40,000 that would be minutes,
-/// where even an unoptimised build needs a few seconds.
-#[test]
-fn forty_thousand_routes() {
-    let check = |name: &str, route: &dyn Fn(usize) -> String| {
-        let mut text = BASE.to_owned();
-        (0..40_000).for_each(|index| text.push_str(&route(index)));
-        let start = Instant::now();
-        let (_, report) = parse_str("t.toml", &text, &env());
-        let shown = report.render(false).len();
-        let took = start.elapsed();
-        assert!(took < Duration::from_secs(30), "{name}: {took:?}, {shown} bytes of problems");
-    };
-    check("different", &|index| format!("[[routes]]\nuri = \"/a{index}/*\"\nupstream = \"127.0.0.1:1\"\n"));
-    check("the same", &|_| "[[routes]]\nupstream = \"127.0.0.1:1\"\n".to_owned());
-    check("one path", &|index| {
-        format!("[[routes]]\nvars = [[\"arg_x\", \"~~\", \"{}\"], [\"arg_y\", \"==\", {index}]]\nupstream = \"127.0.0.1:1\"\n", index % 7)
-    });
-    check("dangling", &|index| {
-        format!("[[upstreams]]\nname = \"upstream-{index}\"\nservers = [\"127.0.0.1:1\"]\n[[routes]]\nupstream = \"upstraem-{index}\"\n")
-    });
-    check("twins", &|_| "[[routes]]\nname = \"a\"\nupstream = \"127.0.0.1:1\"\n".to_owned());
-    check("listeners", &|index| format!("[[listeners]]\naddress = \":{}\"\n", index + 1));
 }
