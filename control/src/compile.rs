@@ -119,3 +119,16 @@ pub fn check(path: &Path) -> (config::Report, bool) {
     let good = plan.is_some() && !report.has_errors();
     (report, good)
 }
+
+/// The workdir that a file names, as far as that can be told of a broken one.
+///
+/// `ringway reload` has to find the running gateway just when the file is wrong.
+pub fn workdir_of(path: &Path) -> PathBuf {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("workdir"));
+    let value = line.and_then(|rest| rest.trim_start().strip_prefix('='));
+    match value.map(|value| value.trim().trim_matches(['"', '\''])) {
+        Some(value) if !value.is_empty() => PathBuf::from(value),
+        _ => config::server::workdir_default(&config::ProcessEnv),
+    }
+}

@@ -25,7 +25,7 @@ use std::net::IpAddr;
 
 use tokio::sync::oneshot;
 
-pub use compile::check;
+pub use compile::{check, workdir_of};
 pub use run::{run, RunOptions};
 
 /// The version in logs, `/status` and metrics.

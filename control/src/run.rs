@@ -99,7 +99,6 @@ async fn serve(options: &RunOptions, document: Arc<Document>, report: Report, le
         }
         Err(Failure::Other(message)) => return fail(&message),
     };
-    announce(options, &started, files, status_listener.as_ref());
     let metrics = match Metrics::install(started.engine.stats().to_vec(), started.engine.driver()) {
         Ok(metrics) => metrics,
         Err(error) => return fail(&format!("metrics cannot be set up: {error}")),
@@ -125,12 +124,17 @@ async fn serve(options: &RunOptions, document: Arc<Document>, report: Report, le
     }
     bridge(&started.engine, &events);
     tokio::spawn(socket::serve(command_socket, events.clone()));
+    let status_address = status_listener.as_ref().and_then(|listener| listener.local_addr().ok());
     if let Some(listener) = status_listener {
         tokio::spawn(status::serve(listener, shared.clone()));
     }
     let names = resolve::start(events.clone(), started.plan.names(), started.feeds.addresses.clone());
     let mut watch = source::Watch::start(events.clone());
     watch.follow(&options.config, &document);
+    // Whoever reads the log's first lines may change the file right away.
+    announce(options, &started, files, status_address);
+    // And it may have changed between the reading and the watching.
+    let _ = events.send(Event::FileChanged);
     let state = State {
         path: options.config.clone(),
         bound: started.listeners.into_iter().map(|(id, _, address)| (id, address)).collect(),
@@ -222,7 +226,7 @@ fn names_of(sockets: &Sockets) -> Vec<(String, String, String)> {
 }
 
 /// The first lines of the log say all that a bug report has to.
-fn announce(options: &RunOptions, started: &Started, files: u64, status: Option<&tokio::net::TcpListener>) {
+fn announce(options: &RunOptions, started: &Started, files: u64, status: Option<std::net::SocketAddr>) {
     let document = started.plan.document();
     tracing::info!(
         target: "ringway",
@@ -239,7 +243,7 @@ fn announce(options: &RunOptions, started: &Started, files: u64, status: Option<
     for (_, name, address) in &started.listeners {
         tracing::info!(target: "ringway", name, address, "listening");
     }
-    if let Some(address) = status.and_then(|listener| listener.local_addr().ok()) {
+    if let Some(address) = status {
         tracing::info!(target: "ringway", name = "status", address = %address, "listening");
     }
     tracing::info!(target: "ringway", routes = started.plan.route_count(), "serving");

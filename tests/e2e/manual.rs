@@ -123,7 +123,8 @@ fn every_page_is_in_the_index_and_every_link_leads_somewhere() {
 
 #[test]
 fn a_bad_block_is_found_with_its_line() {
-    let text = "# Page\n\n```toml\n[server]\nlisten = \":8080\"\n\n[[routes]]\nupstrem = \"127.0.0.1:1\"\n```\n";
+    let text =
+        "# Page\n\n```toml\n[server]\nlisten = \":8080\"\n\n[[routes]]\nupstrem = \"127.0.0.1:1\"\n```\n";
     let blocks = blocks("page.md", text);
     let report = parse(&blocks[0]);
     assert!(report.has_errors());

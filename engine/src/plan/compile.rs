@@ -177,7 +177,8 @@ impl Compiler<'_> {
             self.doc.plugin_configs.iter().map(|config| (config.id.as_str(), config)).collect();
         let mut routes = HashMap::with_capacity(self.doc.routes.len());
         let mut fresh = Vec::new();
-        for source in &self.doc.routes {
+        // `status = 0` takes a route out.
+        for source in self.doc.routes.iter().filter(|route| route.status != 0) {
             let service = source.service_id.as_deref().and_then(|id| services.get(id).copied().cloned());
             let config = source.plugin_config_id.as_deref().and_then(|id| configs.get(id).copied().cloned());
             let upstream = self.route_upstream(source, service.as_deref());

@@ -172,6 +172,8 @@ pub fn client_write_fault(connection: &Connection) -> Fault {
 
 /// Connection field and the fields that plugins kept for any response.
 pub fn finish_head(x: &mut Exchange) {
+    // A drain may have begun since the request came.
+    x.close |= x.draining();
     let Exchange { added, response, .. } = x;
     for field in added.fields() {
         response.append(field.name, field.value);

@@ -270,6 +270,11 @@ impl Exchange {
         self.request.version() != Version::Http10
     }
 
+    /// Whether this core takes no further requests on its connections.
+    pub fn draining(&self) -> bool {
+        self.worker.as_ref().is_some_and(|worker| worker.draining())
+    }
+
     /// The method as the client wrote it; empty before a head was read.
     pub fn method_seen(&self) -> &[u8] {
         if self.method.is_empty() {

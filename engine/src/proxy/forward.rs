@@ -73,7 +73,7 @@ pub async fn run(connection: &Connection, x: &mut Exchange, input: &mut Buf) -> 
             return Err(error.fault);
         }
         let elapsed = Duration::from_micros(clock::micros().saturating_sub(x.began));
-        let untried = upstream.plan.endpoints.len().saturating_sub(tried.len());
+        let untried = upstream.group.borrow().untried(&tried);
         let replayable = x.body_read || x.kept_body.is_some() || x.body_bytes_in == 0;
         let again = may_retry(
             &upstream.plan.retry,

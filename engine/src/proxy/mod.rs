@@ -60,6 +60,9 @@ async fn run(
     if let Some(answer) = chain::request(connection, x, input).await? {
         return Ok(Step::Answered(answer));
     }
+    if let Some(answer) = receive::server_options(x) {
+        return Ok(Step::Answered(answer));
+    }
     receive::require_route(x)?;
     receive::prepare(x);
     forward::run(connection, x, input).await.map(Step::Forwarded)

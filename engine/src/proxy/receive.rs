@@ -73,11 +73,11 @@ fn forwarded_client(head: &Head, trusted: &[IpNet]) -> Option<IpAddr> {
 
 fn read_target(x: &mut Exchange) -> Result<(), Fault> {
     let method = x.request.method();
+    let parsed = target::parse(&x.target, method).map_err(|_| BAD)?;
     if method == Method::Connect {
         // No route can take a tunnel to anywhere: RFC 9110 section 9.3.6.
         return Err(Fault::refuse(405, Term::BadRequest));
     }
-    let parsed = target::parse(&x.target, method).map_err(|_| BAD)?;
     let span = |span: proto::head::Span| span.start as usize..span.start as usize + span.len as usize;
     let host: &[u8] = match parsed.authority {
         // RFC 9112 section 3.2.2: the absolute form's host counts, Host is ignored.
@@ -175,6 +175,16 @@ impl config::vars::Vars for Candidate<'_> {
             name => self.x.var(name),
         }
     }
+}
+
+/// `OPTIONS *` asks the server as a whole (RFC 9110 section 9.3.7): where no route
+/// is meant for it, the gateway answers for itself.
+pub fn server_options(x: &Exchange) -> Option<plugins::Answer> {
+    let asked = x.route.is_none() && x.path == b"*" && x.request.method() == Method::Options;
+    asked.then(|| {
+        let allow = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE".to_owned();
+        plugins::Answer { headers: vec![("Allow".into(), allow)], ..plugins::Answer::status(204) }
+    })
 }
 
 /// After the global rules had their say: without a route there is nothing to do.
