@@ -195,11 +195,11 @@ mod tests {
         check("1", "aaa");
         check("1 1d", "aaa");
         check("1d", "-");
-        check("2 1", "a b a a b a");
+        check("2 1", "a a b a a b");
         check("1 1b", "a a ab- a");
         check("1 1p1", "b b ba- b");
         check("1p-1 1b 1", "c c cba-");
-        check("1p1 1bp1 1", "a abc- a".replace("bp1", "b").as_str());
+        check("1p1 1p1b 1", "a abc- a");
         check("0 1", "b b ba- b");
         check("0 0", "a b a ba-");
         check("0p5 1", "b ba-");

@@ -202,8 +202,8 @@ mod tests {
     fn sequences() {
         check("1 1 1", "abcabcabc");
         check("7", "aaaa");
-        check("2 1", "abaaba");
-        check("5 1 1", "aaabaacaaabaac");
+        check("2 1", "aabaab");
+        check("5 1 1", "aaabacaaaabaca");
         check("0 1 0 1", "bdbd");
         check("0", "--");
         check("3 3 3", "abcabcabcabc");

@@ -31,7 +31,7 @@ pub(crate) struct Order {
     /// Bytes of the pattern.
     pub(crate) length: Reverse<u32>,
     pub(crate) place: u64,
-    /// The number of the insertion: makes orders unique.
+    /// The number of the pattern's insertion: makes orders unique, but for one pattern under several hosts.
     pub(crate) number: u64,
 }
 

@@ -128,7 +128,7 @@ mod tests {
 
     /// `route` in TOML; `"METHOD ADDRESS"`; why not, or nothing.
     fn check(route: &str, request: &str, expected: &str) {
-        let text = format!("[[routes]]\nupstream = \"127.0.0.1:1\"\n{route}");
+        let text = format!("server.listen = ':8080'\n[[routes]]\nupstream = \"127.0.0.1:1\"\n{route}");
         let (document, report) = config::parse_str("r.toml", &text, &config::MapEnv::default());
         let document = document.unwrap_or_else(|| panic!("{}", report.render(false)));
         let predicate = Predicate::from(&*document.routes[0]);

@@ -90,7 +90,7 @@ pub struct Table<T> {
     /// Those without a host; in the other modes, all.
     uris: Uris<T>,
     routes: usize,
-    /// Insertions so far.
+    /// Patterns inserted so far.
     inserted: u64,
 }
 
@@ -149,8 +149,8 @@ impl<T> Table<T> {
     /// A pattern of the key is wrong; the table is then as it was.
     pub fn insert_at(&mut self, key: &RouteKey, place: u64, value: Arc<T>) -> Result<(), RouteError> {
         let checked = self.check(key)?;
-        self.inserted += 1;
         for pattern in &checked.patterns {
+            self.inserted += 1;
             let order = Order {
                 priority: Reverse(key.priority),
                 length: Reverse(pattern.length),
@@ -177,6 +177,12 @@ impl<T> Table<T> {
             });
         }
         self.routes -= usize::from(removed);
+    }
+
+    /// Whether no node is left; for tests of removal.
+    #[cfg(test)]
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.hosts.is_empty() && self.uris.is_empty()
     }
 
     fn check(&self, key: &RouteKey) -> Result<Checked, RouteError> {
