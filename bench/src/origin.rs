@@ -91,7 +91,7 @@ pub fn listen(address: SocketAddr) -> io::Result<Socket> {
 impl Origin {
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Accepted(_, descriptor) => {
+            Event::Accepted(descriptor) => {
                 let lane = self.ring.open(Socket::from(descriptor), INPUT_BYTES);
                 if self.connections.len() <= lane {
                     self.connections.resize_with(lane + 1, || None);
@@ -100,7 +100,7 @@ impl Origin {
                 self.connections[lane] = Some(Connection { stage: Stage::Head, number: self.opened });
                 self.ring.recv(lane);
             }
-            Event::Received(lane, 0) | Event::Failed(lane, _) => self.close(lane),
+            Event::Received(lane, 0) | Event::Failed(lane) => self.close(lane),
             Event::Received(lane, _) => self.proceed(lane),
             Event::Sent(lane) => self.on_sent(lane),
             Event::Connected(_) => {}

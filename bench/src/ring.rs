@@ -35,9 +35,9 @@ pub enum Event {
     /// So many more bytes lie in the lane's input; 0 is the end of the stream.
     Received(LaneId, usize),
     /// An operation of this lane failed.
-    Failed(LaneId, io::Error),
-    /// A listener (by its lane) got a connection.
-    Accepted(LaneId, OwnedFd),
+    Failed(LaneId),
+    /// A listener got a connection.
+    Accepted(OwnedFd),
 }
 
 struct Lane {
@@ -282,12 +282,12 @@ impl Ring {
             (SEND, Ok(_)) => events.push(Event::Sent(lane)),
             (CONNECT, Ok(_)) => events.push(Event::Connected(lane)),
             (_, Ok(accepted)) => {
-                events.push(Event::Accepted(lane, own(accepted)));
+                events.push(Event::Accepted(own(accepted)));
                 if !more {
                     self.accept(lane);
                 }
             }
-            (_, Err(error)) => events.push(Event::Failed(lane, error)),
+            (_, Err(_)) => events.push(Event::Failed(lane)),
         }
     }
 

@@ -196,13 +196,13 @@ impl Pool {
 
     fn on_event(&mut self, event: Event) -> Option<Outcome> {
         match event {
-            Event::Accepted(..) => None,
+            Event::Accepted(_) => None,
             Event::Connected(lane) => {
                 let index = self.owners[lane];
                 self.connections[index].stage = Stage::Idle;
                 Some(Outcome::Connected(index))
             }
-            Event::Failed(lane, _) => {
+            Event::Failed(lane) => {
                 let index = self.owners[lane];
                 let failure = match self.connections[index].stage {
                     Stage::Closed => return None,
