@@ -201,8 +201,11 @@ async fn start(document: &Arc<Document>, report: &Report) -> Result<Started, Fai
     let sockets = engine::listen::bind(plan.listeners(), cores.len(), &HashMap::new())
         .map_err(|failed| Failure::Other(compile::bind_errors(&failed).trim_start_matches("error: ").to_owned()))?;
     let listeners = names_of(&sockets);
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
     let sink = match &document.log.access {
         config::Access::Off => Sink::Off,
+        // Nobody asked for it, and somebody is looking at the diagnostics.
+        config::Access::Stdout if document.log.access_is_default && terminal => Sink::Off,
         config::Access::Stdout => Sink::Stdout,
         config::Access::Path(path) => Sink::Path(path.clone()),
     };

@@ -16,6 +16,8 @@ use crate::{Event, Events};
 
 /// Changes are acted on when none has come for this long.
 pub(crate) const DEBOUNCE: Duration = Duration::from_millis(150);
+/// ... or when the first of them is this old: a folder that is never quiet.
+pub(crate) const DEBOUNCE_MAX: Duration = Duration::from_secs(2);
 
 /// Watched folders of one document.
 pub(crate) struct Watch {
@@ -27,7 +29,7 @@ impl Watch {
     /// Starts watching; without inotify the gateway runs on, and says so.
     pub(crate) fn start(events: Events) -> Self {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !event.kind.is_access()) {
+            if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(|path| concerns(path))) {
                 let _ = events.send(Event::FileChanged);
             }
         });
@@ -54,6 +56,13 @@ impl Watch {
     }
 }
 
+/// Whether a changed path can be one of ours. An access log that grows in the
+/// same folder must not look like an edit; a name without an extension may be the
+/// link by which a mounted configuration is switched.
+fn concerns(path: &Path) -> bool {
+    path.extension().is_none_or(|extension| extension == "toml")
+}
+
 fn folder(file: &Path) -> PathBuf {
     match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -71,5 +80,14 @@ mod tests {
         check("ringway.toml", ".");
         check("/etc/ringway/ringway.toml", "/etc/ringway");
         check("conf.d/a.toml", "conf.d");
+    }
+
+    #[test]
+    fn what_concerns_us() {
+        let check = |path: &str, expected| assert_eq!(concerns(Path::new(path)), expected, "{path}");
+        check("/etc/ringway/ringway.toml", true);
+        check("/etc/ringway/..data", true);
+        check("/etc/ringway/access.log", false);
+        check("/etc/ringway/.ringway.toml.swp", false);
     }
 }

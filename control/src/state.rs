@@ -17,7 +17,7 @@ use crate::compile::{self, Outcome};
 use crate::resolve::Names;
 use crate::signals::Signal;
 use crate::socket::{Answer, Request};
-use crate::source::{Watch, DEBOUNCE};
+use crate::source::{Watch, DEBOUNCE, DEBOUNCE_MAX};
 use crate::status::Shared;
 use crate::{logging, metrics, Event, Events};
 
@@ -69,15 +69,19 @@ impl State {
     /// Runs until the gateway ends; the process's exit code.
     pub(crate) async fn run(mut self, mut inbox: UnboundedReceiver<Event>) -> ExitCode {
         let mut second = tokio::time::interval(Duration::from_secs(1));
-        let mut changed: Option<Instant> = None;
+        // When the first and the last change that was not acted on came.
+        let mut changed: Option<(Instant, Instant)> = None;
         let mut end: Option<Instant> = None;
         loop {
-            let quiet = changed.map(|at| at + DEBOUNCE);
+            let quiet = changed.map(|(first, last)| (last + DEBOUNCE).min(first + DEBOUNCE_MAX));
             tokio::select! {
                 event = inbox.recv() => {
                     let Some(event) = event else { return ExitCode::FAILURE };
                     match event {
-                        Event::FileChanged => changed = Some(Instant::now()),
+                        Event::FileChanged => {
+                            let now = Instant::now();
+                            changed = Some((changed.map_or(now, |(first, _)| first), now));
+                        }
                         Event::Signal(signal) => {
                             if self.signal(signal, &mut end) {
                                 return self.finish(ExitCode::SUCCESS);

@@ -62,7 +62,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
         ("an unknown key", "[[routes]]\nupstrem = [\"127.0.0.1:1\"]\n", "upstream"),
         ("a dangling reference", "[[routes]]\nupstream_id = \"nobody\"\n", "nobody"),
         ("an unknown plugin", "[[routes]]\nupstream = [\"127.0.0.1:1\"]\nplugins = { no-such = {} }\n", "no-such"),
-        ("a bad plugin setting", "[[routes]]\nupstream = [\"127.0.0.1:1\"]\nplugins = { limit-count = { count = 0, time_window = 1 } }\n", "limit-count"),
+        ("a bad plugin setting", "[[routes]]\nupstream = [\"127.0.0.1:1\"]\nplugins = { limit-count = { count = 0, time_window = 1 } }\n", "count"),
     ];
     for (name, routes, word) in bad {
         if routes.parse::<toml::Table>().is_ok() {
