@@ -116,7 +116,7 @@ fn explain_says_which_route_and_why_not_the_others() {
         assert!(text.contains(word), "{word} is missing in\n{text}");
     }
     let (_, text) = explain(&["GET", "http://api.test/users/7", "-H", "X-Version: 2"]);
-    assert!(text.contains("takes route `v2`"), "{text}");
+    assert!(text.lines().next().is_some_and(|line| line.contains("v2")), "{text}");
 }
 
 #[test]

@@ -219,16 +219,14 @@ impl Asker<'_> {
 
     fn request_line(&self) -> String {
         let request = self.request;
-        let host = if request.host.is_empty() { "(no host)" } else { &request.host };
+        let host = match (request.host.as_str(), request.port, request.scheme) {
+            ("", _, _) => "(no host)".to_owned(),
+            (host, 80, "http") | (host, 443, "https") => host.to_owned(),
+            (host, port, _) => format!("{host}:{port}"),
+        };
         let path = String::from_utf8_lossy(&request.path);
-        format!(
-            "{} {}://{host}:{} {} from {}",
-            request.method,
-            request.scheme,
-            request.port,
-            path.escape_debug(),
-            request.client
-        )
+        let path = path.escape_debug();
+        format!("{} {}://{host}{path} from {}", request.method, request.scheme, request.client)
     }
 
     fn details(&self, chosen: &Candidate<'_>, params: &Params) -> Vec<String> {
@@ -307,10 +305,12 @@ fn switched(route: &Route, why: String) -> String {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.request)?;
         match &self.route {
-            Some(id) => writeln!(f, "takes route `{id}`")?,
-            None => writeln!(f, "takes no route: 404 {{\"error_msg\":\"404 Route Not Found\"}}")?,
+            Some(id) => writeln!(f, "route `{id}` takes {}", self.request)?,
+            None => {
+                writeln!(f, "no route takes {}", self.request)?;
+                writeln!(f, "  the answer is 404 {{\"error_msg\":\"404 Route Not Found\"}}")?;
+            }
         }
         for detail in &self.details {
             writeln!(f, "  {detail}")?;
@@ -328,5 +328,132 @@ impl fmt::Display for Explanation {
             writeln!(f, "  and {} more whose host or uri is another", self.hidden)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+server.listen = ":8080"
+
+[[upstreams]]
+name = "backend"
+servers = ["127.0.0.1:3000"]
+
+[[services]]
+name = "shop"
+hosts = ["shop.test", "*.shop.test"]
+upstream = "backend"
+
+[[routes]]
+name = "users-v2"
+host = "api.test"
+uri = "/users/*"
+vars = [["http_x_version", "==", "2"], ["arg_beta", "~=", "no"]]
+upstream = ["127.0.0.1:1", "127.0.0.1:2"]
+
+[[routes]]
+name = "users-write"
+host = "api.test"
+uri = "/users/*"
+methods = ["POST", "PUT"]
+upstream = "backend"
+
+[[routes]]
+name = "office"
+host = "api.test"
+uri = "/users/*"
+remote_addrs = ["10.0.0.0/8"]
+upstream = "backend"
+
+[[routes]]
+name = "old-users"
+host = "api.test"
+uri = "/users/7"
+status = 0
+upstream = "backend"
+
+[[routes]]
+name = "elsewhere"
+host = "api.example"
+uri = "/users/*"
+upstream = "backend"
+
+[[routes]]
+name = "user-list"
+host = "api.test"
+uri = "/users"
+upstream = "backend"
+
+[[routes]]
+name = "cart"
+uri = "/cart/*"
+service_id = "shop"
+
+[[routes]]
+name = "rest"
+uri = "/*"
+upstream = "backend"
+"#;
+
+    /// The whole text, without the lines' final newline.
+    fn check(file: &str, arguments: &str, expected: &str) {
+        let (document, report) = config::parse_str("ringway.toml", file, &config::MapEnv::default());
+        let document = document.unwrap_or_else(|| panic!("{}", report.render(false)));
+        let mut words = arguments.split(' ');
+        let (method, url) = (words.next().expect("a method"), words.next().expect("a URL"));
+        let headers: Vec<String> = words.map(|field| field.replace(':', ": ")).collect();
+        let client = std::net::IpAddr::from([192, 0, 2, 1]);
+        let request = ExplainRequest::new(method, url, &headers, client).expect(arguments);
+        assert_eq!(explain(&document, &request).to_string().trim_end(), expected.trim(), "{arguments}");
+    }
+
+    #[test]
+    fn refused_by_conditions() {
+        check(FILE, "GET http://api.test/users/7", "?");
+    }
+
+    #[test]
+    fn taken() {
+        check(FILE, "POST http://api.test/users/7?beta=yes X-Version:2", "?");
+        check(FILE, "GET http://eu.shop.test/cart/1", "?");
+    }
+
+    #[test]
+    fn nearly() {
+        let without_rest = FILE.split("[[routes]]\nname = \"rest\"").next().expect("the first part");
+        check(without_rest, "GET http://api.test/users/", "?");
+        check(without_rest, "GET http://api.test:8080/Users", "?");
+        check(without_rest, "GET http://cart.test/cart/1", "?");
+    }
+
+    #[test]
+    fn parameters() {
+        let file = r#"
+server = { listen = ":8080", router = "radixtree_uri_with_parameter" }
+[[routes]]
+name = "pet"
+uri = "/users/:id/pets/*name"
+upstream = "127.0.0.1:1"
+vars = [["uri_param_id", "~~", "^[0-9]+$"]]
+[[routes]]
+name = "anything"
+uri = "/users/*"
+upstream = "127.0.0.1:1"
+"#;
+        check(file, "GET /users/7/pets/rex", "?");
+        check(file, "GET /users/me/pets/rex", "?");
+        check(file, "GET /users/me", "?");
+    }
+
+    #[test]
+    fn only_the_nearest_of_many() {
+        let mut file = "server.listen = ':8080'\n".to_owned();
+        for number in 0..30 {
+            file += &format!("[[routes]]\nhost = 'h{number}.test'\nuri = '/*'\nupstream = '127.0.0.1:1'\n");
+        }
+        check(&file, "GET http://h3.tes/", "?");
     }
 }

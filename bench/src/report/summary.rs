@@ -105,10 +105,11 @@ impl Summary {
     }
 }
 
-/// The order in tables and plots: ours, the floor, the peers.
+/// The order in tables and plots: ours, the floor, the peers; a second copy after its first.
 fn rank(name: &str) -> usize {
-    const ORDER: [&str; 7] = ["ringway", "ringway-b", "relay", "nginx", "haproxy", "pingora", "monoio-http"];
-    ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len())
+    const ORDER: [&str; 6] = ["ringway", "relay", "nginx", "haproxy", "pingora", "monoio-http"];
+    let plain = name.strip_suffix("-b").unwrap_or(name);
+    ORDER.iter().position(|known| *known == plain).unwrap_or(ORDER.len())
 }
 
 /// Whether a row belongs to the case's own measurement and not to the latencies at fixed shares.
