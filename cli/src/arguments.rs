@@ -64,7 +64,14 @@ pub enum Command {
     /// Show the running gateway's status
     Status(Config),
     /// Have the running gateway finish what is in flight and end
-    Stop(Config),
+    Stop {
+        /// Which file; it says where the running gateway's workdir is.
+        #[command(flatten)]
+        config: Config,
+        /// End at once instead
+        #[arg(long)]
+        now: bool,
+    },
     /// Print the JSON Schema of the configuration
     Schema,
     /// Print a completion script

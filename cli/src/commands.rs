@@ -18,9 +18,9 @@ const UNREACHABLE: u8 = 4;
 /// Runs a command.
 pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
-        Command::Run(config) => with_file(&config, |path| {
-            control::run(&control::RunOptions { config: path.to_owned() })
-        }),
+        Command::Run(config) => {
+            with_file(&config, |path| control::run(&control::RunOptions { config: path.to_owned() }))
+        }
         Command::Check { config, format } => with_file(&config, |path| check(path, format)),
         Command::Explain { config, method, url, headers, client } => with_file(&config, |path| {
             let request = ExplainRequest::new(&method, &url, &headers, client);
@@ -34,7 +34,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
         }),
         Command::Reload { config, wait } => with_file(&config, |path| ask(path, &Request::Reload { wait })),
         Command::Status(config) => with_file(&config, |path| ask(path, &Request::Status)),
-        Command::Stop(config) => with_file(&config, |path| ask(path, &Request::Stop)),
+        Command::Stop { config, now } => {
+            with_file(&config, |path| ask(path, if now { &Request::Stop } else { &Request::Drain }))
+        }
         Command::Schema => print(&format!("{:#}\n", config::schema())),
         Command::Completion { shell } => {
             let mut script = Vec::new();
@@ -131,7 +133,7 @@ fn ask(path: &Path, request: &Request) -> ExitCode {
         }
         Ok(answer) => {
             eprint!("{}", answer.problems.unwrap_or_else(|| "error: the gateway refused\n".to_owned()));
-            ExitCode::from(INVALID)
+            ExitCode::from(if answer.invalid { INVALID } else { FAILED })
         }
         Err(_) if report.has_errors() => {
             // The file does not even say where the gateway is: that is the answer.

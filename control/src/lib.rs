@@ -2,13 +2,15 @@
 //! or may fail, and tells the cores.
 //!
 //! `run` starts everything; `state` is the one loop over one closed [`Event`];
-//! `source` watches the file, `compile` turns it into a plan on a helper thread,
-//! `signals`, `socket` (the `ringway` command's way in), `resolve` (DNS) and
-//! `status` (health and metrics over HTTP) feed the loop. Nothing in the loop
-//! computes for long: whatever parses, compiles or renders runs elsewhere.
+//! `source` reads and watches the file, `compile` turns it into a plan on a helper
+//! thread, `drain` knows how the gateway ends; `signals`, `socket` (the `ringway`
+//! command's way in) and `resolve` (DNS) feed the loop; `status` and `metrics`
+//! show what there is. Nothing in the loop computes for long: whatever parses,
+//! compiles or renders runs elsewhere.
 #![forbid(unsafe_code)]
 
 mod compile;
+mod drain;
 pub mod logging;
 mod metrics;
 pub mod quickstart;
@@ -19,9 +21,6 @@ pub mod socket;
 mod source;
 mod state;
 mod status;
-
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use tokio::sync::oneshot;
 
@@ -35,17 +34,19 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) enum Event {
     /// A worker said something.
     Report(engine::Report),
-    /// Something changed in a folder that is watched.
+    /// Something changed in a file that matters.
     FileChanged,
     /// A signal.
     Signal(signals::Signal),
     /// The `ringway` command asks.
     Request(socket::Request, oneshot::Sender<socket::Answer>),
     /// A compile has ended.
-    Compiled(Box<compile::Outcome>),
-    /// Names were resolved anew.
-    Resolved(BTreeMap<String, Vec<IpAddr>>),
+    Compiled(Box<compile::Compiled>),
+    /// Names were resolved anew: all addresses that are known.
+    Resolved(resolve::Addresses),
 }
 
-/// The way into the loop.
+/// The way into the loop. Unbounded, but what goes in is: signals and file changes coalesce in
+/// the kernel, the command's connections and questions for names are counted, and each worker
+/// reports once per plan.
 pub(crate) type Events = tokio::sync::mpsc::UnboundedSender<Event>;

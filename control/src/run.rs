@@ -4,23 +4,27 @@
 //! each failure says what and how to mend it.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
-use config::{Document, ProcessEnv, Report};
-use engine::listen::Sockets;
+use config::{Document, Report};
+use engine::listen::{ListenerId, Sockets};
 use engine::observe::log::{self, Sink};
 use engine::observe::AccessWriter;
-use engine::plan::{Feeds, Plan};
+use engine::plan::{Feeds, Plan, SharedState};
 use engine::{Engine, Settings};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::metrics::Metrics;
-use crate::state::State;
-use crate::status::{Now, Shared};
-use crate::{compile, logging, resolve, signals, socket, source, status, Event};
+use crate::drain::Ending;
+use crate::logging::{self, Diagnostics};
+use crate::metrics::{Facts, Metrics};
+use crate::source::{self, Debounce, Seen};
+use crate::state::{self, State};
+use crate::status::{self, Serving, Shared};
+use crate::{compile, resolve, signals, socket, Event};
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -35,227 +39,285 @@ const FAILED: u8 = 1;
 const INVALID: u8 = 3;
 
 /// Runs the gateway until it is told to end.
+///
+/// The exit code is 0 after a drain or stop that was asked for, 3 if the
+/// configuration has errors, and 1 if the gateway could not start, did not end in
+/// time, or a core's thread ended. It takes over the process: signals,
+/// diagnostics, the metrics recorder.
 pub fn run(options: &RunOptions) -> ExitCode {
-    let (document, report) = config::parse_file(&options.config, &ProcessEnv);
+    run_then(options, || {})
+}
+
+/// The same, with something to do once the gateway serves.
+pub(crate) fn run_then(options: &RunOptions, ready: impl FnOnce()) -> ExitCode {
+    let began = Instant::now();
+    let (document, report, seen) = source::read(&options.config);
+    let log = document.as_ref().map(|document| document.log.clone()).unwrap_or_default();
+    let diagnostics = Arc::new(logging::init(&log));
+    let told = Told { people: logging::is_text(&log) };
     let Some(document) = document else {
-        eprint!("{}", report.render(color()));
-        return ExitCode::from(INVALID);
+        return told.failure(&Failure::Invalid(Box::new(report)));
     };
-    let level = logging::init(&document.log);
-    if !report.problems().is_empty() {
-        eprint!("{}", report.render(color()));
-    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("no runtime for control: {error}")),
+        Err(error) => return told.failure(&Failure::Other(format!("no runtime for control: {error}"))),
     };
-    let code = runtime.block_on(serve(options, Arc::new(document), report, level));
+    let start = Start { path: &options.config, document: Arc::new(document), seen, began };
+    let served = runtime.block_on(start.serve(report, diagnostics.clone(), &told, ready));
+    let code = served.unwrap_or_else(|failure| told.failure(&failure));
     // Helper threads that still render or compile are not waited for.
     runtime.shutdown_background();
     code
 }
 
-fn color() -> bool {
-    std::io::IsTerminal::is_terminal(&std::io::stderr())
+/// Why the gateway does not start.
+enum Failure {
+    /// The document is wrong.
+    Invalid(Box<Report>),
+    /// Something else, with its remedy.
+    Other(String),
 }
 
-fn fail(message: &str) -> ExitCode {
-    tracing::error!(target: "ringway", "{message}");
-    eprintln!("error: {message}");
-    ExitCode::from(FAILED)
+/// How problems of the start are told: to people with colours and source lines,
+/// elsewhere as one line of the log like everything else.
+struct Told {
+    people: bool,
 }
 
-/// What has been started.
-struct Started {
+impl Told {
+    fn failure(&self, failure: &Failure) -> ExitCode {
+        match failure {
+            Failure::Invalid(report) => {
+                self.report(report);
+                ExitCode::from(INVALID)
+            }
+            Failure::Other(message) => {
+                tracing::error!(target: "ringway", "{message}");
+                ExitCode::from(FAILED)
+            }
+        }
+    }
+
+    fn report(&self, report: &Report) {
+        if report.problems().is_empty() {
+            return;
+        }
+        if self.people {
+            eprint!("{}", report.render(std::io::IsTerminal::is_terminal(&std::io::stderr())));
+        } else if report.has_errors() {
+            tracing::error!(target: "ringway", problems = report.render(false), "the configuration has errors");
+        } else {
+            tracing::warn!(target: "ringway", problems = report.render(false), "the configuration has warnings");
+        }
+    }
+}
+
+/// What a start begins with.
+struct Start<'a> {
+    path: &'a Path,
+    document: Arc<Document>,
+    seen: Seen,
+    began: Instant,
+}
+
+/// The data plane, running.
+struct Running {
     engine: Engine,
     writer: AccessWriter,
     plan: Arc<Plan>,
     feeds: Feeds,
     cores: Vec<usize>,
-    listeners: Vec<(String, String, String)>,
+    bound: HashMap<ListenerId, String>,
 }
 
-async fn serve(options: &RunOptions, document: Arc<Document>, report: Report, level: logging::Level) -> ExitCode {
-    let files = raise_descriptors();
-    let command_socket = match socket::bind(&document.server.workdir) {
-        Ok(listener) => listener,
-        Err(error) => {
-            let path = socket::path(&document.server.workdir);
-            return fail(&format!(
-                "cannot make {}: {error}; set [server] workdir to a folder of this gateway's own",
-                path.display()
-            ));
+impl Start<'_> {
+    async fn serve(
+        self,
+        report: Report,
+        diagnostics: Arc<Diagnostics>,
+        told: &Told,
+        ready: impl FnOnce(),
+    ) -> Result<ExitCode, Failure> {
+        let files = raise_descriptors();
+        let workdir = self.document.server.workdir.clone();
+        let command_socket = bind_command(&workdir)?;
+        let status_listener = bind_status(&self.document).await?;
+        let shared = Arc::new(Shared::new(self.began));
+        let status_address = status_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let Some(listener) = status_listener {
+            tokio::spawn(status::serve(listener, shared.clone()));
         }
-    };
-    let status_listener = match bind_status(&document).await {
-        Ok(listener) => listener,
-        Err(message) => return fail(&message),
-    };
-    let started = match start(&document, &report).await {
-        Ok(started) => started,
-        Err(Failure::Invalid(problems)) => {
-            eprint!("{problems}");
-            return ExitCode::from(INVALID);
+        let running = self.start(report, told).await.inspect_err(|_| remove_command(&workdir))?;
+        shared.serve(self.serving(&running)?);
+        shared.update(|now| {
+            now.generation = running.plan.generation();
+            now.since = Instant::now();
+            now.routes = running.plan.route_count();
+            now.listeners = state::listeners(&running.plan, &running.bound);
+        });
+        let (events, inbox) = unbounded_channel();
+        signals::listen(&events)
+            .map_err(|error| Failure::Other(format!("signals cannot be handled: {error}")))?;
+        bridge(&running.engine, &events)?;
+        tokio::spawn(socket::serve(command_socket, events.clone()));
+        let watch = source::Watch::start(events.clone(), self.seen.clone());
+        // Whoever reads the log's first lines may change the file right away.
+        self.announce(&running, files, status_address);
+        ready();
+        // And it may have changed between the reading and the watching.
+        let _ = events.send(Event::FileChanged);
+        let state = State {
+            path: self.path.to_owned(),
+            bound: running.bound,
+            ending: Ending::new(running.engine.workers()),
+            engine: running.engine,
+            writer: running.writer,
+            names: resolve::start(events.clone(), running.plan.names(), running.feeds.addresses.clone()),
+            feeds: running.feeds,
+            plan: running.plan,
+            shared,
+            watch,
+            events,
+            diagnostics,
+            debounce: Debounce::default(),
+            compiling: None,
+            again: None,
+            waiting: Vec::new(),
+            retired: Vec::new(),
+        };
+        let code = state.run(inbox).await;
+        remove_command(&workdir);
+        Ok(code)
+    }
+
+    /// Compiles, resolves, binds, and starts the cores.
+    async fn start(&self, mut report: Report, told: &Told) -> Result<Running, Failure> {
+        let document = &self.document;
+        let mut feeds = Feeds { addresses: Default::default(), shared: SharedState::default() };
+        let Some(mut plan) = engine::plan::compile(document, &feeds, None, 1, &mut report) else {
+            return Err(Failure::Invalid(Box::new(report)));
+        };
+        told.report(&report);
+        let names = plan.names();
+        feeds.addresses = resolve::first(&names).await;
+        if !feeds.addresses.is_empty() {
+            plan = engine::plan::compile(document, &feeds, None, 1, &mut Report::new())
+                .ok_or_else(|| Failure::Other("the plan does not compile a second time".to_owned()))?;
         }
-        Err(Failure::Other(message)) => return fail(&message),
-    };
-    let metrics = match Metrics::install(started.engine.stats().to_vec(), started.engine.driver()) {
-        Ok(metrics) => metrics,
-        Err(error) => return fail(&format!("metrics cannot be set up: {error}")),
-    };
-    let shared = Arc::new(Shared {
-        stats: started.engine.stats().to_vec(),
-        metrics,
-        driver: started.engine.driver().to_owned(),
-        cores: started.cores.clone(),
-        began: Instant::now(),
-        now: Mutex::new(Now {
-            generation: started.plan.generation(),
-            since: Instant::now(),
-            draining: false,
-            routes: started.plan.route_count(),
-            listeners: started.listeners.iter().map(|(_, name, at)| (name.clone(), at.clone())).collect(),
-            last_error: None,
-        }),
-    });
-    let (events, inbox) = unbounded_channel();
-    if let Err(error) = signals::listen(&events) {
-        return fail(&format!("signals cannot be handled: {error}"));
+        let cores = engine::cores::resolve(&document.cores).map_err(Failure::Other)?;
+        let sockets = engine::listen::bind(plan.listeners(), cores.len(), &HashMap::new())
+            .map_err(|failed| Failure::Other(compile::bind_errors(document, &failed)))?;
+        let bound = addresses(&sockets);
+        let sink = sink(document);
+        let (access, writer) = log::open(sink.clone())
+            .map_err(|error| Failure::Other(format!("cannot open the access log {sink:?}: {error}")))?;
+        let settings = Settings {
+            cores: cores.clone(),
+            pin: document.cores.pin,
+            driver: document.cores.driver,
+            ring: document.cores.ring.clone(),
+            buffers: document.cores.buffers.clone(),
+        };
+        let engine = Engine::start(settings, plan.clone(), sockets, access)
+            .map_err(|error| Failure::Other(error.to_string()))?;
+        Ok(Running { engine, writer, plan, feeds, cores, bound })
     }
-    bridge(&started.engine, &events);
-    tokio::spawn(socket::serve(command_socket, events.clone()));
-    let status_address = status_listener.as_ref().and_then(|listener| listener.local_addr().ok());
-    if let Some(listener) = status_listener {
-        tokio::spawn(status::serve(listener, shared.clone()));
+
+    fn serving(&self, running: &Running) -> Result<Serving, Failure> {
+        let driver = running.engine.driver().to_owned();
+        let ring = &self.document.cores.ring;
+        let facts = Facts {
+            driver: &driver,
+            kernel: &status::kernel(),
+            ring: driver.starts_with("io_uring").then_some((ring.entries, ring.cq_entries)),
+        };
+        let metrics = Metrics::install(running.engine.stats().to_vec(), &facts)
+            .map_err(|error| Failure::Other(format!("metrics cannot be set up: {error}")))?;
+        Ok(Serving { stats: running.engine.stats().to_vec(), metrics, driver, cores: running.cores.clone() })
     }
-    let names = resolve::start(events.clone(), started.plan.names(), started.feeds.addresses.clone());
-    let mut watch = source::Watch::start(events.clone());
-    watch.follow(&options.config, &document);
-    // Whoever reads the log's first lines may change the file right away.
-    announce(options, &started, files, status_address);
-    // And it may have changed between the reading and the watching.
-    let _ = events.send(Event::FileChanged);
-    let state = State {
-        path: options.config.clone(),
-        bound: started.listeners.into_iter().map(|(id, _, address)| (id, address)).collect(),
-        engine: started.engine,
-        writer: started.writer,
-        feeds: started.feeds,
-        plan: started.plan,
-        shared,
-        events,
-        names,
-        watch,
-        level,
-        compiling: None,
-        again: None,
-        waiting: Vec::new(),
-        retired: Vec::new(),
-        drained: 0,
-        interrupted: false,
+
+    /// The first lines of the log say all that a report of a bug has to.
+    fn announce(&self, running: &Running, files: u64, status: Option<std::net::SocketAddr>) {
+        tracing::info!(
+            target: "ringway",
+            version = crate::VERSION,
+            config = %self.path.display(),
+            generation = running.plan.generation(),
+            driver = running.engine.driver(),
+            kernel = status::kernel(),
+            cores = ?running.cores,
+            pinned = self.document.cores.pin,
+            descriptors_max = files,
+            workdir = %self.document.server.workdir.display(),
+            "starting"
+        );
+        for (name, address) in state::listeners(&running.plan, &running.bound) {
+            tracing::info!(target: "ringway", name, address, "listening");
+        }
+        if let Some(address) = status {
+            tracing::info!(target: "ringway", name = "status", %address, "listening");
+        }
+        tracing::info!(target: "ringway", routes = running.plan.route_count(), "serving");
+        warn_backlog(&self.document);
+    }
+}
+
+fn bind_command(workdir: &Path) -> Result<tokio::net::UnixListener, Failure> {
+    socket::bind(workdir).map_err(|error| {
+        let path = socket::path(workdir);
+        Failure::Other(format!(
+            "cannot make {}: {error}; set `workdir` under [server] to a folder of this gateway's own",
+            path.display()
+        ))
+    })
+}
+
+fn remove_command(workdir: &Path) {
+    let _ = std::fs::remove_file(socket::path(workdir));
+}
+
+async fn bind_status(document: &Document) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = document.status.listen else {
+        return Ok(None);
     };
-    let code = state.run(inbox).await;
-    let _ = std::fs::remove_file(socket::path(&document.server.workdir));
-    code
+    TcpListener::bind(address).await.map(Some).map_err(|error| {
+        Failure::Other(format!(
+            "cannot listen on {address} for [status]: {error}; change `listen` under [status] or set it to \"off\""
+        ))
+    })
 }
 
 /// Raises the soft limit of descriptors to the hard one; what it is then.
 fn raise_descriptors() -> u64 {
     use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
     let limit = getrlimit(Resource::Nofile);
-    if let Some(maximum) = limit.maximum {
-        let raised = Rlimit { current: Some(maximum), maximum: Some(maximum) };
-        if setrlimit(Resource::Nofile, raised).is_ok() {
-            return maximum;
-        }
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(target: "ringway", %error, "the limit of descriptors cannot be raised");
     }
-    limit.current.unwrap_or(u64::MAX)
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-async fn bind_status(document: &Document) -> Result<Option<tokio::net::TcpListener>, String> {
-    let Some(address) = document.status.listen else { return Ok(None) };
-    tokio::net::TcpListener::bind(address).await.map(Some).map_err(|error| {
-        format!("cannot listen on {address} for [status]: {error}; change `listen` under [status] or set it to \"off\"")
-    })
-}
-
-enum Failure {
-    Invalid(String),
-    Other(String),
-}
-
-async fn start(document: &Arc<Document>, report: &Report) -> Result<Started, Failure> {
-    let mut feeds = Feeds { addresses: Default::default(), shared: engine::plan::SharedState::default() };
-    let compiled = |feeds: &Feeds| {
-        let mut report = report.clone();
-        engine::plan::compile(document, feeds, None, 1, &mut report)
-            .ok_or_else(|| Failure::Invalid(report.render(color())))
-    };
-    let mut plan = compiled(&feeds)?;
-    let names = plan.names();
-    if !names.is_empty() {
-        feeds.addresses = resolve::first(&names).await;
-        plan = compiled(&feeds)?;
-    }
-    let cores = engine::cores::resolve(&document.cores).map_err(Failure::Other)?;
-    let sockets = engine::listen::bind(plan.listeners(), cores.len(), &HashMap::new())
-        .map_err(|failed| Failure::Other(compile::bind_errors(&failed).trim_start_matches("error: ").to_owned()))?;
-    let listeners = names_of(&sockets);
+/// Unless written, stdout gets the access log only where no person reads it.
+fn sink(document: &Document) -> Sink {
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
-    let sink = match &document.log.access {
-        config::Access::Off => Sink::Off,
-        // Nobody asked for it, and somebody is looking at the diagnostics.
+    match &document.log.access {
         config::Access::Stdout if document.log.access_is_default && terminal => Sink::Off,
         config::Access::Stdout => Sink::Stdout,
+        config::Access::Off => Sink::Off,
         config::Access::Path(path) => Sink::Path(path.clone()),
-    };
-    let (access, writer) =
-        log::open(sink.clone()).map_err(|error| Failure::Other(format!("cannot open the access log {sink:?}: {error}")))?;
-    let settings = Settings {
-        cores: cores.clone(),
-        pin: document.cores.pin,
-        driver: document.cores.driver,
-        ring: document.cores.ring.clone(),
-        buffers: document.cores.buffers.clone(),
-    };
-    let engine = Engine::start(settings, plan.clone(), sockets, access)
-        .map_err(|error| Failure::Other(error.to_string()))?;
-    Ok(Started { engine, writer, plan, feeds, cores, listeners })
+    }
 }
 
-/// Id, name and address of each.
-fn names_of(sockets: &Sockets) -> Vec<(String, String, String)> {
-    sockets.bound.iter().map(|bound| (bound.id.clone(), bound.name.clone(), bound.address.clone())).collect()
-}
-
-/// The first lines of the log say all that a bug report has to.
-fn announce(options: &RunOptions, started: &Started, files: u64, status: Option<std::net::SocketAddr>) {
-    let document = started.plan.document();
-    tracing::info!(
-        target: "ringway",
-        version = crate::VERSION,
-        config = %options.config.display(),
-        generation = started.plan.generation(),
-        driver = started.engine.driver(),
-        kernel = status::kernel(),
-        cores = ?started.cores,
-        pinned = document.cores.pin,
-        descriptors = files,
-        "starting"
-    );
-    for (_, name, address) in &started.listeners {
-        tracing::info!(target: "ringway", name, address, "listening");
-    }
-    if let Some(address) = status {
-        tracing::info!(target: "ringway", name = "status", address = %address, "listening");
-    }
-    tracing::info!(target: "ringway", routes = started.plan.route_count(), "serving");
-    warn_backlog(document);
+fn addresses(sockets: &Sockets) -> HashMap<ListenerId, String> {
+    sockets.bound.iter().map(|bound| (bound.id.clone(), bound.address.clone())).collect()
 }
 
 fn warn_backlog(document: &Document) {
     let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
-    let Ok(somaxconn) = somaxconn.trim().parse::<u32>() else { return };
+    let Ok(somaxconn) = somaxconn.trim().parse::<u32>() else {
+        return;
+    };
     for listener in document.listeners.iter().filter(|listener| listener.backlog > somaxconn) {
         tracing::warn!(
             target: "ringway",
@@ -268,7 +330,7 @@ fn warn_backlog(document: &Document) {
 }
 
 /// Reports of the cores come over crossbeam; a thread hands them to the loop.
-fn bridge(engine: &Engine, events: &crate::Events) {
+fn bridge(engine: &Engine, events: &crate::Events) -> Result<(), Failure> {
     let (reports, events) = (engine.reports().clone(), events.clone());
     let bridged = std::thread::Builder::new().name("ringway-reports".to_owned()).spawn(move || {
         for report in reports {
@@ -277,7 +339,7 @@ fn bridge(engine: &Engine, events: &crate::Events) {
             }
         }
     });
-    if let Err(error) = bridged {
-        tracing::error!(%error, "reports of the cores cannot be heard");
-    }
+    bridged
+        .map(drop)
+        .map_err(|error| Failure::Other(format!("reports of the cores cannot be heard: {error}")))
 }

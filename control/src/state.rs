@@ -1,4 +1,9 @@
 //! Control's loop: one event at a time, none of which computes for long.
+//!
+//! A config change goes its way in three steps: [`State::want`] starts a compile
+//! on a helper thread (one at a time; what comes meanwhile is joined into one
+//! more), [`State::compiled`] broadcasts what came of it, and
+//! [`State::acknowledged`] tells those who wait once every core serves it.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -6,27 +11,32 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::listen::ListenerId;
+use engine::listen::{ListenerId, Sockets};
 use engine::observe::AccessWriter;
 use engine::plan::{Feeds, Plan};
 use engine::{Command, Engine, Report};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
-use crate::compile::{self, Outcome};
+use crate::compile::{self, Compiled, Outcome, Refusal};
+use crate::drain::{Ending, Step};
+use crate::logging::Diagnostics;
 use crate::resolve::Names;
 use crate::signals::Signal;
 use crate::socket::{Answer, Request};
-use crate::source::{Watch, DEBOUNCE, DEBOUNCE_MAX};
+use crate::source::{Debounce, Watch};
 use crate::status::Shared;
-use crate::{logging, metrics, Event, Events};
+use crate::{metrics, Event, Events};
 
-/// After the drain deadline the workers get this long to say so.
-const DRAIN_GRACE: Duration = Duration::from_secs(2);
+/// Whoever waits for the cores to serve a plan gets an answer by then.
+const APPLY_MAX: Duration = Duration::from_secs(30);
+/// How often what may be freed is looked for.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
-/// Who asked for a reload and waits.
+/// Who asked for a reload and waits until the cores serve it.
 pub(crate) struct Waiter {
     generation: u64,
+    until: Instant,
     reply: oneshot::Sender<Answer>,
 }
 
@@ -53,7 +63,9 @@ pub(crate) struct State {
     pub(crate) events: Events,
     pub(crate) names: Names,
     pub(crate) watch: Watch,
-    pub(crate) level: logging::Level,
+    pub(crate) diagnostics: Arc<Diagnostics>,
+    pub(crate) ending: Ending,
+    pub(crate) debounce: Debounce,
     /// The reload under way.
     pub(crate) compiling: Option<Wanted>,
     /// The one after it.
@@ -61,114 +73,144 @@ pub(crate) struct State {
     pub(crate) waiting: Vec<Waiter>,
     /// Plans that some worker may still hold: freed here, never on a core.
     pub(crate) retired: Vec<Arc<Plan>>,
-    pub(crate) drained: usize,
-    pub(crate) interrupted: bool,
 }
 
 impl State {
     /// Runs until the gateway ends; the process's exit code.
     pub(crate) async fn run(mut self, mut inbox: UnboundedReceiver<Event>) -> ExitCode {
-        let mut second = tokio::time::interval(Duration::from_secs(1));
-        // When the first and the last change that was not acted on came.
-        let mut changed: Option<(Instant, Instant)> = None;
-        let mut end: Option<Instant> = None;
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         loop {
-            let quiet = changed.map(|(first, last)| (last + DEBOUNCE).min(first + DEBOUNCE_MAX));
-            tokio::select! {
-                event = inbox.recv() => {
-                    let Some(event) = event else { return ExitCode::FAILURE };
-                    match event {
-                        Event::FileChanged => {
-                            let now = Instant::now();
-                            changed = Some((changed.map_or(now, |(first, _)| first), now));
-                        }
-                        Event::Signal(signal) => {
-                            if self.signal(signal, &mut end) {
-                                return self.finish(ExitCode::SUCCESS);
-                            }
-                        }
-                        Event::Request(Request::Stop, reply) => {
-                            self.drain(&mut end);
-                            let _ = reply.send(Answer { ok: true, ..Answer::default() });
-                        }
-                        Event::Request(request, reply) => self.request(&request, reply),
-                        Event::Compiled(outcome) => self.compiled(*outcome),
-                        Event::Resolved(addresses) => {
-                            self.feeds.addresses = addresses;
-                            self.want(Wanted { feeds_only: true, always: true, ..Wanted::default() });
-                        }
-                        Event::Report(report) => {
-                            if let Some(code) = self.report(&report) {
-                                return self.finish(code);
-                            }
-                        }
+            let step = tokio::select! {
+                event = inbox.recv() => match event {
+                    Some(event) => self.event(event),
+                    None => Step::Fail,
+                },
+                () = sleep_until(self.debounce.due()) => {
+                    if self.debounce.take(Instant::now()) {
+                        self.want(Wanted::default());
                     }
+                    Step::Stay
                 }
-                () = sleep_until(quiet) => {
-                    changed = None;
-                    self.want(Wanted::default());
+                () = sleep_until(self.ending.until()) => self.ending.overdue(),
+                _ = housekeeping.tick() => {
+                    self.housekeep();
+                    Step::Stay
                 }
-                () = sleep_until(end) => {
-                    tracing::warn!(target: "ringway", "workers did not end in time; ending without them");
-                    return self.finish(ExitCode::FAILURE);
-                }
-                _ = second.tick() => {
-                    let metrics = self.shared.metrics.clone();
-                    drop(tokio::task::spawn_blocking(move || metrics.flush()));
-                }
+            };
+            if let Some(code) = self.step(step) {
+                return self.finish(code).await;
             }
         }
     }
 
-    fn finish(self, code: ExitCode) -> ExitCode {
-        self.writer.flush();
+    fn event(&mut self, event: Event) -> Step {
+        match event {
+            Event::FileChanged => self.debounce.touch(Instant::now()),
+            Event::Signal(signal) => return self.signal(signal),
+            Event::Request(request, reply) => return self.request(&request, reply),
+            Event::Compiled(compiled) => self.compiled(*compiled),
+            Event::Resolved(addresses) => {
+                self.feeds.addresses.extend(addresses);
+                self.want(Wanted { feeds_only: true, always: true, ..Wanted::default() });
+            }
+            Event::Report(report) => return self.report(&report),
+        }
+        Step::Stay
+    }
+
+    /// Does what a step says; the exit code when the process is to end.
+    fn step(&mut self, step: Step) -> Option<ExitCode> {
+        match step {
+            Step::Stay => None,
+            Step::Drain => {
+                let deadline = self.drain_timeout();
+                tracing::info!(target: "ringway", timeout_s = deadline.as_secs_f64(), "draining");
+                self.tell_workers(|| Command::Drain { deadline });
+                None
+            }
+            Step::Stop => {
+                tracing::info!(target: "ringway", "stopping at once");
+                self.tell_workers(|| Command::Stop);
+                None
+            }
+            Step::End => {
+                tracing::info!(target: "ringway", "ended");
+                Some(ExitCode::SUCCESS)
+            }
+            Step::GiveUp => {
+                tracing::error!(target: "ringway", "workers did not end in time; the process ends without them");
+                Some(ExitCode::FAILURE)
+            }
+            Step::Fail => Some(ExitCode::FAILURE),
+        }
+    }
+
+    fn tell_workers(&mut self, command: impl Fn() -> Command) {
+        self.shared.update(|now| now.draining = true);
+        for worker in 0..self.engine.workers() {
+            self.engine.send(worker, command());
+        }
+        // Whoever waits for a plan would wait for the end.
+        self.waiting.clear();
+    }
+
+    fn drain_timeout(&self) -> Duration {
+        self.plan.document().server.drain_timeout
+    }
+
+    async fn finish(self, code: ExitCode) -> ExitCode {
+        for address in self.bound.values() {
+            remove_socket_file(address);
+        }
+        let writer = self.writer;
+        // A disk that hangs must not hold the process.
+        let flushed = tokio::task::spawn_blocking(move || writer.flush());
+        let _ = tokio::time::timeout(Duration::from_secs(2), flushed).await;
         code
     }
 
-    /// True when the process is to end at once.
-    fn signal(&mut self, signal: Signal, end: &mut Option<Instant>) -> bool {
+    fn signal(&mut self, signal: Signal) -> Step {
+        let now = Instant::now();
         match signal {
             Signal::Reload => self.want(Wanted { always: true, ..Wanted::default() }),
             Signal::Reopen => self.writer.reopen(),
-            Signal::Drain => self.drain(end),
-            Signal::Interrupt if self.interrupted => return true,
-            Signal::Interrupt => {
-                self.interrupted = true;
-                self.drain(end);
-            }
+            Signal::Drain => return self.ending.drain(self.drain_timeout(), now),
+            Signal::Interrupt => return self.ending.interrupt(self.drain_timeout(), now),
         }
-        false
+        Step::Stay
     }
 
-    fn drain(&mut self, end: &mut Option<Instant>) {
-        if end.is_some() {
-            return;
-        }
-        let deadline = self.plan.document().server.drain_timeout;
-        tracing::info!(target: "ringway", timeout_s = deadline.as_secs_f64(), "draining");
-        self.shared.update(|now| now.draining = true);
-        for worker in 0..self.engine.workers() {
-            self.engine.send(worker, Command::Drain { deadline });
-        }
-        *end = Some(Instant::now() + deadline + DRAIN_GRACE);
-    }
-
-    fn request(&mut self, request: &Request, reply: oneshot::Sender<Answer>) {
+    fn request(&mut self, request: &Request, reply: oneshot::Sender<Answer>) -> Step {
+        let done = Answer::done(self.plan.generation());
         match request {
             Request::Reload { wait } => {
                 self.want(Wanted { always: true, replies: vec![(reply, *wait)], ..Wanted::default() });
+                Step::Stay
             }
             Request::Status => {
-                let status = Some(self.shared.document());
-                let generation = Some(self.plan.generation());
-                let _ = reply.send(Answer { ok: true, generation, status, problems: None });
+                let _ = reply.send(Answer { status: Some(self.shared.document()), ..done });
+                Step::Stay
             }
-            Request::Stop => {}
+            Request::Drain => {
+                let _ = reply.send(done);
+                self.ending.drain(self.drain_timeout(), Instant::now())
+            }
+            Request::Stop => {
+                let _ = reply.send(done);
+                self.ending.stop(Instant::now())
+            }
         }
     }
 
     /// Starts a reload, or notes that one more is wanted after the one under way.
     fn want(&mut self, wanted: Wanted) {
+        if self.ending.begun() {
+            // A plan would have the workers listen again.
+            for (reply, _) in wanted.replies {
+                let _ = reply.send(Answer::refused("error: the gateway is draining\n"));
+            }
+            return;
+        }
         if self.compiling.is_some() {
             let again = self.again.get_or_insert_with(|| Wanted { feeds_only: true, ..Wanted::default() });
             again.always |= wanted.always;
@@ -189,35 +231,42 @@ impl State {
         self.compiling = Some(wanted);
         let events = self.events.clone();
         drop(tokio::task::spawn_blocking(move || {
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| compile::compile(&input)));
-            let outcome = outcome.unwrap_or_else(|_| {
-                Outcome::Refused("error: compiling the configuration panicked; the old one stays\n".to_owned())
+            let compiled =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| compile::compile(&input)));
+            let compiled = compiled.unwrap_or_else(|_| Compiled {
+                seen: None,
+                outcome: Refusal::now(
+                    "error: compiling the configuration panicked; the old one stays\n".into(),
+                ),
             });
-            let _ = events.send(Event::Compiled(Box::new(outcome)));
+            let _ = events.send(Event::Compiled(Box::new(compiled)));
         }));
     }
 
-    fn compiled(&mut self, outcome: Outcome) {
+    fn compiled(&mut self, compiled: Compiled) {
         let wanted = self.compiling.take().unwrap_or_default();
-        match outcome {
-            Outcome::Ready { plan, sockets, changes, warnings } => {
-                self.broadcast(plan, sockets, &changes, &warnings, wanted);
+        if let Some(seen) = compiled.seen {
+            self.watch.follow(seen);
+        }
+        match compiled.outcome {
+            _ if self.ending.begun() => {
+                let refusal = Refusal { problems: "error: the gateway is draining\n".into(), invalid: false };
+                answer_refused(wanted, &refusal);
             }
-            Outcome::Unchanged => tracing::debug!(target: "ringway", "the configuration says what it said before"),
-            Outcome::Refused(problems) => {
-                metrics::reloaded(false);
-                tracing::error!(
-                    target: "ringway",
-                    generation = self.plan.generation(),
-                    problems,
-                    "the new configuration is refused; the old one stays"
-                );
-                self.shared.update(|now| now.last_error = Some(problems.clone()));
-                for (reply, _) in wanted.replies {
-                    let generation = Some(self.plan.generation());
-                    let problems = Some(problems.clone());
-                    let _ = reply.send(Answer { ok: false, generation, problems, status: None });
-                }
+            Outcome::Ready { plan, sockets, addresses, changes, warnings } => {
+                self.feeds.addresses.extend(addresses);
+                let generation = self.broadcast(plan, sockets, !wanted.feeds_only);
+                tracing::info!(target: "ringway", generation, changes, warnings, "reloaded");
+                self.promise(wanted, generation);
+            }
+            Outcome::Unchanged => {
+                tracing::debug!(target: "ringway", "the configuration says what it said before");
+                self.shared.update(|now| now.last_error = None);
+                self.promise(wanted, self.plan.generation());
+            }
+            Outcome::Refused(refusal) => {
+                self.refused(&refusal);
+                answer_refused(wanted, &refusal);
             }
         }
         if let Some(again) = self.again.take() {
@@ -225,94 +274,149 @@ impl State {
         }
     }
 
-    fn broadcast(
-        &mut self,
-        plan: Arc<Plan>,
-        sockets: engine::listen::Sockets,
-        changes: &str,
-        warnings: &str,
-        wanted: Wanted,
-    ) {
+    fn refused(&mut self, refusal: &Refusal) {
+        metrics::reloaded(false);
+        tracing::error!(
+            target: "ringway",
+            generation = self.plan.generation(),
+            problems = refusal.problems,
+            "the new configuration is refused; the old one stays"
+        );
+        self.shared.update(|now| now.last_error = Some(refusal.problems.clone()));
+    }
+
+    /// Hands a plan to the cores; its generation. Nothing here can fail.
+    fn broadcast(&mut self, plan: Arc<Plan>, sockets: Sockets, from_file: bool) -> u64 {
         let generation = plan.generation();
-        let kept: Vec<ListenerId> = plan.listeners().iter().map(|listener| engine::listen::id(listener)).collect();
-        self.bound.retain(|id, _| kept.contains(id));
+        let kept: Vec<ListenerId> =
+            plan.listeners().iter().map(|listener| engine::listen::id(listener)).collect();
+        let before = self.bound.len();
+        self.bound.retain(|id, address| {
+            let keep = kept.contains(id);
+            if !keep {
+                remove_socket_file(address);
+            }
+            keep
+        });
+        let listeners_changed = before != self.bound.len() || !sockets.bound.is_empty();
         for bound in &sockets.bound {
             tracing::info!(target: "ringway", name = bound.name, address = bound.address, "listening");
             self.bound.insert(bound.id.clone(), bound.address.clone());
         }
-        let listeners = plan.listeners().iter().filter_map(|listener| {
-            let address = self.bound.get(&engine::listen::id(listener))?;
-            Some((listener.name.clone(), address.clone()))
-        });
-        let listeners: Vec<_> = listeners.collect();
+        let listeners = listeners_changed.then(|| listeners(&plan, &self.bound));
         self.shared.update(|now| {
             now.generation = generation;
             now.since = Instant::now();
             now.routes = plan.route_count();
-            now.listeners = listeners;
-            now.last_error = None;
+            now.listeners = listeners.unwrap_or(std::mem::take(&mut now.listeners));
+            now.last_error = if from_file { None } else { now.last_error.take() };
         });
         self.engine.broadcast(&plan, sockets);
-        if !wanted.feeds_only {
-            self.watch.follow(&self.path, plan.document());
-            self.level.set(&plan.document().log.level);
+        if from_file {
+            self.diagnostics.set_level(&plan.document().log.level);
+            metrics::reloaded(true);
         }
-        self.names.set(plan.names());
+        let names = plan.names();
+        self.feeds.addresses.retain(|name, _| names.binary_search(name).is_ok());
+        self.names.set(names, self.feeds.addresses.clone());
         self.retired.push(std::mem::replace(&mut self.plan, plan));
-        metrics::reloaded(true);
-        tracing::info!(target: "ringway", generation, changes, warnings, "reloaded");
-        for (reply, wait) in wanted.replies {
-            if wait {
-                self.waiting.push(Waiter { generation, reply });
-            } else {
-                let _ = reply.send(Answer { ok: true, generation: Some(generation), ..Answer::default() });
-            }
-        }
+        generation
     }
 
-    /// The exit code when the process is to end.
-    fn report(&mut self, report: &Report) -> Option<ExitCode> {
+    /// Answers those who asked: now, or when every core serves it.
+    fn promise(&mut self, wanted: Wanted, generation: u64) {
+        let until = Instant::now() + APPLY_MAX;
+        for (reply, wait) in wanted.replies {
+            if wait {
+                self.waiting.push(Waiter { generation, until, reply });
+            } else {
+                let _ = reply.send(Answer::done(generation));
+            }
+        }
+        self.acknowledged();
+    }
+
+    fn report(&mut self, report: &Report) -> Step {
         match report {
-            Report::Started { .. } => {}
-            Report::Applied { .. } => self.acknowledged(),
+            Report::Started { worker } => {
+                tracing::debug!(target: "ringway", worker, "a worker serves")
+            }
+            Report::Applied { worker, generation } => {
+                tracing::debug!(target: "ringway", worker, generation, "a worker serves the plan");
+                self.acknowledged();
+            }
             Report::Drained { worker, cut } => {
                 if *cut > 0 {
-                    tracing::warn!(target: "ringway", worker, cut, "connections were cut at the drain deadline");
+                    tracing::warn!(target: "ringway", worker, cut, "connections were cut");
                 }
-                self.drained += 1;
-                if self.drained == self.engine.workers() {
-                    tracing::info!(target: "ringway", "drained");
-                    return Some(ExitCode::SUCCESS);
+                if self.ending.begun() {
+                    return self.ending.drained();
                 }
+                tracing::error!(target: "ringway", worker, "a worker has ended without being told to; the process ends");
+                return Step::Fail;
             }
             Report::Ended { worker, reason } => {
                 tracing::error!(target: "ringway", worker, reason, "a core's thread has ended; the process ends");
-                eprintln!("error: worker {worker} has ended: {reason}");
-                return Some(ExitCode::FAILURE);
+                return Step::Fail;
             }
         }
-        None
+        Step::Stay
     }
 
+    /// Tells those who wait for what every core serves by now.
     fn acknowledged(&mut self) {
-        let slowest = self.shared.stats.iter().map(|stats| stats.generation.get()).min().unwrap_or(0);
-        let (done, still): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|waiter| waiter.generation <= slowest);
-        self.waiting = still;
-        for waiter in done {
-            let generation = Some(waiter.generation);
-            let _ = waiter.reply.send(Answer { ok: true, generation, ..Answer::default() });
+        let slowest = self.shared.slowest();
+        for waiter in std::mem::take(&mut self.waiting) {
+            if waiter.generation <= slowest {
+                let _ = waiter.reply.send(Answer::done(waiter.generation));
+            } else {
+                self.waiting.push(waiter);
+            }
         }
-        let retired: Vec<_> = {
-            let (freed, kept) = std::mem::take(&mut self.retired)
-                .into_iter()
-                .partition(|plan| plan.generation() < slowest);
-            self.retired = kept;
-            freed
-        };
-        if !retired.is_empty() {
-            drop(tokio::task::spawn_blocking(move || drop(retired)));
+    }
+
+    fn housekeep(&mut self) {
+        self.acknowledged();
+        let now = Instant::now();
+        for waiter in std::mem::take(&mut self.waiting) {
+            if waiter.until <= now {
+                let problems = format!("error: not every core serves generation {} yet\n", waiter.generation);
+                let _ = waiter.reply.send(Answer::refused(problems));
+            } else {
+                self.waiting.push(waiter);
+            }
         }
+        // Nobody but this list holds them: no worker can take one up again.
+        let (free, held) = std::mem::take(&mut self.retired)
+            .into_iter()
+            .partition::<Vec<_>, _>(|plan| Arc::strong_count(plan) == 1);
+        self.retired = held;
+        if !free.is_empty() {
+            drop(tokio::task::spawn_blocking(move || drop(free)));
+        }
+    }
+}
+
+/// Name and bound address of each of a plan's listeners.
+pub(crate) fn listeners(plan: &Plan, bound: &HashMap<ListenerId, String>) -> Vec<(String, String)> {
+    let listeners = plan.listeners().iter().filter_map(|listener| {
+        let address = bound.get(&engine::listen::id(listener))?;
+        Some((listener.name.clone(), address.clone()))
+    });
+    listeners.collect()
+}
+
+fn answer_refused(wanted: Wanted, refusal: &Refusal) {
+    for (reply, _) in wanted.replies {
+        let answer = Answer { invalid: refusal.invalid, ..Answer::refused(refusal.problems.clone()) };
+        let _ = reply.send(answer);
+    }
+}
+
+/// The file of a Unix socket that nobody listens on any more.
+fn remove_socket_file(address: &str) {
+    if let Some(path) = address.strip_prefix("unix:") {
+        let _ = std::fs::remove_file(path);
     }
 }
 

@@ -4,13 +4,13 @@
 //! their time are limited, so that it is no way to tie the process up.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::observe::CoreStats;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE};
+use hyper::header::{HeaderValue, ALLOW, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,31 +23,36 @@ use crate::metrics::Metrics;
 const CONNECTIONS_MAX: usize = 64;
 /// A request's head has to be complete by then, and its connection may idle as long.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection is closed after this, whatever it does: nobody holds a place by reading slowly.
+const CONNECTION_TIME_MAX: Duration = Duration::from_secs(300);
 /// Bytes of a head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// A worker that is behind the newest generation for longer is not ready.
 const LAG_MAX: Duration = Duration::from_secs(5);
 
-/// What the loop tells and the handlers show.
+/// What the loop tells and the handlers show. Shown from before the cores start.
 pub(crate) struct Shared {
-    /// Counters.
+    began: Instant,
+    serving: OnceLock<Serving>,
+    now: Mutex<Now>,
+}
+
+/// What is known once the cores run, and does not change after.
+pub(crate) struct Serving {
+    /// Each worker's counters.
     pub stats: Vec<Arc<CoreStats>>,
     /// Rendering.
     pub metrics: Metrics,
-    /// Driver and kernel.
+    /// The driver that won the ladder.
     pub driver: String,
     /// The cpus of the workers.
     pub cores: Vec<usize>,
-    /// When the process began.
-    pub began: Instant,
-    /// Changes with every plan.
-    pub now: Mutex<Now>,
 }
 
 /// The part that changes.
 #[derive(Clone, Debug)]
 pub(crate) struct Now {
-    /// Newest generation.
+    /// Newest generation; 0 before the first plan.
     pub generation: u64,
     /// Since when it is the newest.
     pub since: Instant,
@@ -62,30 +67,55 @@ pub(crate) struct Now {
 }
 
 impl Shared {
-    /// A copy of what changes.
-    pub(crate) fn now(&self) -> Now {
-        self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    /// Before the first plan.
+    pub(crate) fn new(began: Instant) -> Self {
+        let now = Now {
+            generation: 0,
+            since: began,
+            draining: false,
+            routes: 0,
+            listeners: Vec::new(),
+            last_error: None,
+        };
+        Self { began, serving: OnceLock::new(), now: Mutex::new(now) }
     }
 
-    /// Changes it.
+    /// The cores run.
+    pub(crate) fn serve(&self, serving: Serving) {
+        let _ = self.serving.set(serving);
+    }
+
+    /// Changes what changes.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Now)) {
-        change(&mut self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        change(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Why the gateway is not ready, if it is not.
+    fn now(&self) -> Now {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn stats(&self) -> &[Arc<CoreStats>] {
+        self.serving.get().map_or(&[], |serving| &serving.stats)
+    }
+
+    /// The generation that every worker serves.
+    pub(crate) fn slowest(&self) -> u64 {
+        self.stats().iter().map(|stats| stats.generation.get()).min().unwrap_or(0)
+    }
+
     fn unready(&self) -> Option<String> {
+        let generations: Vec<u64> = self.stats().iter().map(|stats| stats.generation.get()).collect();
         let now = self.now();
-        if now.draining {
-            return Some("draining".to_owned());
-        }
-        let behind = self.stats.iter().position(|stats| stats.generation.get() < now.generation)?;
-        (now.since.elapsed() > LAG_MAX).then(|| format!("worker {behind} is behind generation {}", now.generation))
+        why_unready(&now, now.since.elapsed(), &generations)
     }
 
     /// The status document.
     pub(crate) fn document(&self) -> serde_json::Value {
         let now = self.now();
-        let workers: Vec<_> = self.stats.iter().zip(&self.cores).enumerate().map(worker).collect();
+        let serving = self.serving.get();
+        let cores = serving.map_or(&[][..], |serving| &serving.cores);
+        let workers: Vec<_> = self.stats().iter().zip(cores).enumerate().map(worker).collect();
+        let connections: u64 = self.stats().iter().map(|stats| stats.connections.get()).sum();
         let listeners: Vec<_> = now
             .listeners
             .iter()
@@ -94,19 +124,39 @@ impl Shared {
         serde_json::json!({
             "version": crate::VERSION,
             "pid": std::process::id(),
-            "generation": now.generation,
+            // What every worker serves, so that whoever reads a number can rely on it.
+            "generation": self.slowest(),
+            "generation_newest": now.generation,
             "ready": self.unready().is_none(),
             "draining": now.draining,
             "uptime_s": self.began.elapsed().as_secs(),
-            "driver": self.driver,
+            "driver": serving.map(|serving| &serving.driver),
             "kernel": kernel(),
-            "cores": self.cores,
+            "cores": cores,
+            "connections": connections,
             "routes": now.routes,
             "listeners": listeners,
             "config": { "last_error": now.last_error },
             "workers": workers,
         })
     }
+
+    /// The Prometheus text; empty before the cores run. Blocking work.
+    fn metrics(&self) -> String {
+        self.serving.get().map(|serving| serving.metrics.render()).unwrap_or_default()
+    }
+}
+
+/// Why the gateway is not ready, if it is not. `age` is the newest generation's, `generations` the workers'.
+fn why_unready(now: &Now, age: Duration, generations: &[u64]) -> Option<String> {
+    if now.draining {
+        return Some("draining".to_owned());
+    }
+    if now.generation == 0 || generations.is_empty() {
+        return Some("starting: there is no plan yet".to_owned());
+    }
+    let behind = generations.iter().position(|generation| *generation < now.generation)?;
+    (age > LAG_MAX).then(|| format!("worker {behind} is behind generation {}", now.generation))
 }
 
 fn worker((index, (stats, cpu)): (usize, (&Arc<CoreStats>, &usize))) -> serde_json::Value {
@@ -130,7 +180,9 @@ pub(crate) fn kernel() -> String {
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
@@ -143,17 +195,21 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
                 .header_read_timeout(HEAD_TIMEOUT)
                 .max_buf_size(HEAD_BYTES_MAX)
                 .serve_connection(TokioIo::new(stream), service);
-            let _ = connection.await;
+            let _ = tokio::time::timeout(CONNECTION_TIME_MAX, connection).await;
             drop(place);
         });
     }
 }
 
-async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    shared: Arc<Shared>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     const JSON: &str = "application/json";
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = reply(StatusCode::METHOD_NOT_ALLOWED, JSON, "{\"error_msg\":\"GET only\"}\n".to_owned());
-        response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
+        let mut response =
+            reply(StatusCode::METHOD_NOT_ALLOWED, JSON, "{\"error_msg\":\"GET only\"}\n".to_owned());
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return Ok(response);
     }
     let response = match request.uri().path() {
@@ -166,7 +222,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
             }
         },
         "/metrics" | "/apisix/prometheus/metrics" => {
-            let rendered = tokio::task::spawn_blocking(move || shared.metrics.render()).await;
+            let rendered = tokio::task::spawn_blocking(move || shared.metrics()).await;
             reply(StatusCode::OK, "text/plain; version=0.0.4", rendered.unwrap_or_default())
         }
         _ => reply(StatusCode::NOT_FOUND, JSON, "{\"error_msg\":\"404 Not Found\"}\n".to_owned()),
@@ -177,6 +233,71 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
 fn reply(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `newest` generation of so many seconds, the workers' generations; what `/status/ready` says.
+    fn check(newest: u64, seconds: u64, draining: bool, workers: &[u64], expected: Option<&str>) {
+        let now = Now { generation: newest, draining, ..Shared::new(Instant::now()).now() };
+        let why = why_unready(&now, Duration::from_secs(seconds), workers);
+        match (&why, expected) {
+            (None, None) => {}
+            (Some(why), Some(word)) if why.contains(word) => {}
+            _ => panic!("{why:?} instead of {expected:?} for {newest} {seconds} {workers:?}"),
+        }
+    }
+
+    #[test]
+    fn readiness() {
+        check(0, 0, false, &[], Some("starting"));
+        check(1, 0, false, &[1, 1], None);
+        check(7, 99, false, &[7, 7], None);
+        check(8, 4, false, &[8, 7], None);
+        check(8, 6, false, &[8, 7], Some("worker 1 is behind generation 8"));
+        check(8, 6, true, &[8, 8], Some("draining"));
+    }
+
+    /// One request over a real connection.
+    fn ask(request: &str) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let address = listener.local_addr().expect("bound");
+            tokio::spawn(serve(listener, Arc::new(Shared::new(Instant::now()))));
+            let mut stream = tokio::net::TcpStream::connect(address).await.expect("served");
+            // The far end may refuse before everything is sent.
+            let _ = stream.write_all(request.as_bytes()).await;
+            let mut answer = Vec::new();
+            let _ = tokio::time::timeout(Duration::from_secs(15), stream.read_to_end(&mut answer)).await;
+            String::from_utf8_lossy(&answer).into_owned()
+        })
+    }
+
+    #[test]
+    fn answers() {
+        let check = |line: &str, status: &str, word: &str| {
+            let answer = ask(&format!("{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{line}: {answer}");
+            assert!(answer.contains(word), "{line}: {answer}");
+        };
+        check("GET /status", "200", "\"generation\":0");
+        check("GET /status/ready", "503", "starting");
+        check("GET /metrics", "200", "text/plain; version=0.0.4");
+        check("GET /apisix/prometheus/metrics", "200", "text/plain");
+        check("GET /none", "404", "error_msg");
+        check("POST /status", "405", "allow: GET, HEAD");
+        check("HEAD /status", "200", "application/json");
+    }
+
+    #[test]
+    fn heads_are_limited() {
+        let answer = ask(&format!("GET /status HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(64 * 1024)));
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    }
 }
