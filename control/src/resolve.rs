@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant, SystemTime};
 
-use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig};
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::TokioResolver;
 use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
@@ -95,10 +95,7 @@ fn resolver() -> Option<TokioResolver> {
         TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
     });
     let mut builder = builder;
-    let options = builder.options_mut();
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    // The book keeps answers; a second cache would hide that a failure is over.
-    options.cache_size = 0;
+    adjust(builder.options_mut());
     match builder.build() {
         Ok(resolver) => Some(resolver),
         Err(error) => {
@@ -106,6 +103,12 @@ fn resolver() -> Option<TokioResolver> {
             None
         }
     }
+}
+
+fn adjust(options: &mut ResolverOpts) {
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    // The book keeps answers; a second cache would hide that a failure is over.
+    options.cache_size = 0;
 }
 
 async fn lookup(resolver: TokioResolver, name: String) -> (String, Answer) {
@@ -379,5 +382,58 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let found = runtime.block_on(first(&["localhost".to_owned()]));
         assert!(found["localhost"].iter().all(IpAddr::is_loopback), "{found:?}");
+    }
+
+    /// A name server on loopback: two A records with a TTL of 7 s and one AAAA with 9 s for every name but `none.test`.
+    async fn name_server() -> u16 {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+        let port = socket.local_addr().expect("bound").port();
+        tokio::spawn(async move {
+            let mut query = [0; 512];
+            while let Ok((length, peer)) = socket.recv_from(&mut query).await {
+                let answer = dns_answer(&query[..length]);
+                let _ = socket.send_to(&answer, peer).await;
+            }
+        });
+        port
+    }
+
+    /// RFC 1035 section 4: the header, the question as it came, and records that point at its name.
+    fn dns_answer(query: &[u8]) -> Vec<u8> {
+        let name_end = 12 + query[12..].iter().position(|byte| *byte == 0).expect("a name ends");
+        let question = &query[12..name_end + 5];
+        let record = |kind: u8, ttl: u8, data: &[u8]| {
+            [&[0xc0, 12, 0, kind, 0, 1, 0, 0, 0, ttl, 0, data.len() as u8], data].concat()
+        };
+        let v6 = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let unknown = question.starts_with(b"\x04none");
+        let records = match question[question.len() - 3] {
+            _ if unknown => Vec::new(),
+            1 => vec![record(1, 7, &[10, 0, 0, 2]), record(1, 7, &[10, 0, 0, 1])],
+            28 => vec![record(28, 9, &v6)],
+            _ => Vec::new(),
+        };
+        let code = if unknown { 0x83 } else { 0x80 };
+        let head = [query[0], query[1], 0x81, code, 0, 1, 0, records.len() as u8, 0, 0, 0, 0];
+        [&head[..], question, &records.concat()].concat()
+    }
+
+    #[test]
+    fn all_addresses_are_used_for_the_shortest_ttl() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut server = NameServerConfig::udp(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            server.connections[0].port = name_server().await;
+            let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+            let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+            adjust(builder.options_mut());
+            let resolver = builder.build().expect("a resolver");
+            let (_, answer) = lookup(resolver.clone(), "users.test.".to_owned()).await;
+            let (found, ttl) = answer.expect("it resolves");
+            assert_eq!(found, addresses("10.0.0.1 10.0.0.2 2001:db8::1"));
+            assert!(ttl > Duration::from_secs(5) && ttl <= Duration::from_secs(7), "{ttl:?}");
+            let (_, answer) = lookup(resolver, "none.test.".to_owned()).await;
+            assert!(answer.is_err(), "{answer:?}");
+        });
     }
 }
