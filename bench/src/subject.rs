@@ -126,7 +126,7 @@ impl Kind {
             Kind::Haproxy => (installed("haproxy"), &["-v"], "apt-get install haproxy"),
             Kind::Pingora => {
                 let place = own("peers/release/pingora-peer");
-                (place, &["--version"], "cargo run --release -p bench -- peers build pingora")
+                (place, &["--version"], "apt-get install cmake; cargo run --release -p bench -- peers build pingora")
             }
             Kind::MonoioHttp => {
                 let place = own("peers/release/monoio-http-peer");
