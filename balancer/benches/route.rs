@@ -104,6 +104,16 @@ fn table(name: &str, mode: RouterMode) {
         });
     });
     row(&format!("{name}: find, every route once, shuffled"), all / ROUTES as f64, "ns");
+    let few = Requests::new(&routes[..1000]);
+    let in_use = best(|| {
+        for _ in 0..10 {
+            few.each(|number, host, path| {
+                let route = table.find(host, 80, path, &mut found, &mut |_, _| true);
+                assert_eq!(route.map(|route| **route), Some(number));
+            });
+        }
+    });
+    row(&format!("{name}: find, 1,000 of them in use"), in_use / 1e4, "ns");
     let (_, (_, host, path)) = &routes[0];
     let one = best(|| {
         for _ in 0..10_000 {

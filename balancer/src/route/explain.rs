@@ -52,6 +52,9 @@ pub struct Lost {
 /// How specific a match is, in the order of the router mode; greater is nearer.
 type Rank = ((bool, usize, bool), (bool, usize), i64, u32);
 
+/// How near a URI comes: by the bytes of the path that it shares, then by how few others it has.
+type Near = (usize, Reverse<usize>);
+
 /// A route with what it matches by.
 struct Candidate<'d> {
     route: &'d Route,
@@ -154,7 +157,7 @@ impl Asker<'_> {
                 (None, Some((near, rank)), _) if nearer(&rank) => by_host.push((Reverse(near), other)),
                 // Of other URIs only those that share more of the path than the route that was found.
                 (None, None, Some((near, why)))
-                    if near > 1 && floor.is_none_or(|floor| near > floor.1 .1 && !floor.1 .0) =>
+                    if near.0 > 1 && floor.is_none_or(|floor| near.0 > floor.1 .1 && !floor.1 .0) =>
                 {
                     by_uri.push((Reverse(near), other, why));
                 }
@@ -190,9 +193,13 @@ impl Asker<'_> {
             candidate.hosts.iter().filter_map(|host| HostPattern::parse(host).ok()).collect();
         let matching = hosts.iter().filter(|host| host.matches(&key, self.request.port));
         let any = (false, 0, false);
-        // In the other modes the host decides nothing but whether the route is asked.
-        let value =
-            |host: &HostPattern| if self.mode == RouterMode::HostUri { host.specificity() } else { any };
+        let value = |host: &HostPattern| match (self.mode, host.specificity()) {
+            // Of two exact names neither is nearer, however long.
+            (RouterMode::HostUri, (true, _, port)) => (true, 0, port),
+            (RouterMode::HostUri, wildcard) => wildcard,
+            // The host decides nothing but whether the route is asked.
+            _ => any,
+        };
         let taken_host = if hosts.is_empty() { Some(any) } else { matching.map(value).max() };
         let wanted_host = hosts.iter().map(|host| (host.shared_bytes(&key), value(host))).max();
         let params = self.mode == RouterMode::UriWithParameter;
@@ -219,14 +226,14 @@ impl Asker<'_> {
 
     fn request_line(&self) -> String {
         let request = self.request;
-        let host = match (request.host.as_str(), request.port, request.scheme) {
-            ("", _, _) => "(no host)".to_owned(),
-            (host, 80, "http") | (host, 443, "https") => host.to_owned(),
-            (host, port, _) => format!("{host}:{port}"),
-        };
         let path = String::from_utf8_lossy(&request.path);
         let path = path.escape_debug();
-        format!("{} {}://{host}{path} from {}", request.method, request.scheme, request.client)
+        let url = match (request.host.as_str(), request.port, request.scheme) {
+            ("", _, _) => format!("{path} without a host"),
+            (host, 80, "http") | (host, 443, "https") => format!("{}://{host}{path}", request.scheme),
+            (host, port, scheme) => format!("{scheme}://{host}:{port}{path}"),
+        };
+        format!("{} {url} from {}", request.method, request.client)
     }
 
     fn details(&self, chosen: &Candidate<'_>, params: &Params) -> Vec<String> {
@@ -249,7 +256,10 @@ impl Asker<'_> {
             route.upstream.as_ref().or_else(|| service.and_then(|service| service.upstream.as_ref()));
         details.push(match upstream {
             Some(UpstreamRef::Id(id)) => format!("upstream {id}"),
-            Some(UpstreamRef::Inline(inline)) => format!("upstream of its own, {} nodes", inline.nodes.len()),
+            Some(UpstreamRef::Inline(inline)) => match inline.nodes.len() {
+                1 => "upstream of its own with 1 node".to_owned(),
+                nodes => format!("upstream of its own with {nodes} nodes"),
+            },
             None => "no upstream".to_owned(),
         });
         details
@@ -263,7 +273,7 @@ struct Best {
     /// Only the host does not: how much of it does, and how specific the match would be.
     other_host: Option<(usize, Rank)>,
     /// Only the URI does not: how much of the path does, and why not.
-    other_uri: Option<(usize, String)>,
+    other_uri: Option<(Near, String)>,
 }
 
 fn fits(pattern: &Pattern, path: &[u8]) -> bool {
@@ -271,8 +281,9 @@ fn fits(pattern: &Pattern, path: &[u8]) -> bool {
 }
 
 /// How many bytes of the path a URI shares, and why it does not match.
-fn uri_miss(uri: &str, pattern: &Pattern, path: &[u8]) -> (usize, String) {
-    let shared = pattern.prefix.iter().zip(path).take_while(|(a, b)| a == b).count();
+fn uri_miss(uri: &str, pattern: &Pattern, path: &[u8]) -> (Near, String) {
+    let same = |(a, b): &(&u8, &u8)| a.eq_ignore_ascii_case(b);
+    let shared = pattern.prefix.iter().zip(path).take_while(same).count();
     let shown = String::from_utf8_lossy(path);
     let (without_slash, slash) = (path.strip_suffix(b"/"), [path, b"/"].concat());
     let why = if pattern.kind == PatternKind::Exact {
@@ -287,12 +298,12 @@ fn uri_miss(uri: &str, pattern: &Pattern, path: &[u8]) -> (usize, String) {
         }
     } else if *pattern.prefix == *slash {
         format!("the path {shown} lacks the slash that its uri {uri} asks for")
-    } else if shared == pattern.prefix.len() {
+    } else if path.starts_with(&pattern.prefix) {
         format!("the path does not fit {uri} behind its first {shared} bytes")
     } else {
         format!("the path does not begin with {}", String::from_utf8_lossy(&pattern.prefix))
     };
-    (shared, why)
+    ((shared, Reverse(pattern.prefix.len())), why)
 }
 
 fn switched(route: &Route, why: String) -> String {
@@ -407,26 +418,99 @@ upstream = "backend"
         let headers: Vec<String> = words.map(|field| field.replace(':', ": ")).collect();
         let client = std::net::IpAddr::from([192, 0, 2, 1]);
         let request = ExplainRequest::new(method, url, &headers, client).expect(arguments);
-        assert_eq!(explain(&document, &request).to_string().trim_end(), expected.trim(), "{arguments}");
+        assert_eq!(explain(&document, &request).to_string(), expected.trim_start(), "{arguments}");
     }
 
     #[test]
     fn refused_by_conditions() {
-        check(FILE, "GET http://api.test/users/7", "?");
+        check(
+            FILE,
+            "GET http://api.test/users/7",
+            r#"
+route `rest` takes GET http://api.test/users/7 from 192.0.2.1
+  written at ringway.toml:58
+  host any; uri /*; priority 0
+  upstream backend
+nearer, but not taken:
+  `users-v2` (ringway.toml:13): its vars do not hold: http_x_version is absent, arg_beta is absent
+  `users-write` (ringway.toml:20): the method is GET; it takes POST, PUT
+  `office` (ringway.toml:27): the client is 192.0.2.1; it takes 10.0.0.0/8
+  `old-users` (ringway.toml:34): it is switched off (status = 0)
+  `elsewhere` (ringway.toml:41): the host is api.test; it takes api.example
+  `user-list` (ringway.toml:47): the path is not /users
+"#,
+        );
     }
 
     #[test]
     fn taken() {
-        check(FILE, "POST http://api.test/users/7?beta=yes X-Version:2", "?");
-        check(FILE, "GET http://eu.shop.test/cart/1", "?");
+        check(
+            FILE,
+            "POST http://api.test/users/7?beta=yes X-Version:2",
+            r#"
+route `users-v2` takes POST http://api.test/users/7 from 192.0.2.1
+  written at ringway.toml:13
+  host api.test; uri /users/*; priority 0
+  upstream of its own with 2 nodes
+nearer, but not taken:
+  `old-users` (ringway.toml:34): it is switched off (status = 0)
+"#,
+        );
+        check(
+            FILE,
+            "GET http://eu.shop.test/cart/1",
+            r#"
+route `cart` takes GET http://eu.shop.test/cart/1 from 192.0.2.1
+  written at ringway.toml:53
+  host shop.test, *.shop.test; uri /cart/*; priority 0
+  service shop
+  upstream backend
+"#,
+        );
     }
 
     #[test]
     fn nearly() {
         let without_rest = FILE.split("[[routes]]\nname = \"rest\"").next().expect("the first part");
-        check(without_rest, "GET http://api.test/users/", "?");
-        check(without_rest, "GET http://api.test:8080/Users", "?");
-        check(without_rest, "GET http://cart.test/cart/1", "?");
+        check(
+            without_rest,
+            "GET http://api.test/users/",
+            r#"
+no route takes GET http://api.test/users/ from 192.0.2.1
+  the answer is 404 {"error_msg":"404 Route Not Found"}
+nearer, but not taken:
+  `users-v2` (ringway.toml:13): its vars do not hold: http_x_version is absent, arg_beta is absent
+  `users-write` (ringway.toml:20): the method is GET; it takes POST, PUT
+  `office` (ringway.toml:27): the client is 192.0.2.1; it takes 10.0.0.0/8
+  `elsewhere` (ringway.toml:41): the host is api.test; it takes api.example
+  `old-users` (ringway.toml:34): the path is not /users/7; also it is switched off (status = 0)
+  `user-list` (ringway.toml:47): the path /users/ ends with a slash, its uri /users does not
+"#,
+        );
+        check(
+            without_rest,
+            "GET http://api.test:8080/Users",
+            r#"
+no route takes GET http://api.test:8080/Users from 192.0.2.1
+  the answer is 404 {"error_msg":"404 Route Not Found"}
+nearer, but not taken:
+  `user-list` (ringway.toml:47): its uri /users is spelled with other letter case
+  `users-v2` (ringway.toml:13): the path does not begin with /users/
+  `users-write` (ringway.toml:20): the path does not begin with /users/
+  `office` (ringway.toml:27): the path does not begin with /users/
+  `old-users` (ringway.toml:34): the path is not /users/7; also it is switched off (status = 0)
+"#,
+        );
+        check(
+            without_rest,
+            "GET http://cart.test/cart/1",
+            r#"
+no route takes GET http://cart.test/cart/1 from 192.0.2.1
+  the answer is 404 {"error_msg":"404 Route Not Found"}
+nearer, but not taken:
+  `cart` (ringway.toml:53): the host is cart.test; it takes shop.test, *.shop.test
+"#,
+        );
     }
 
     #[test]
@@ -443,9 +527,42 @@ name = "anything"
 uri = "/users/*"
 upstream = "127.0.0.1:1"
 "#;
-        check(file, "GET /users/7/pets/rex", "?");
-        check(file, "GET /users/me/pets/rex", "?");
-        check(file, "GET /users/me", "?");
+        check(
+            file,
+            "GET /users/7/pets/rex",
+            r#"
+route `pet` takes GET /users/7/pets/rex without a host from 192.0.2.1
+  written at ringway.toml:3
+  host any; uri /users/:id/pets/*name; priority 0
+  parameter id = "7"
+  parameter name = "rex"
+  upstream of its own with 1 node
+"#,
+        );
+        check(
+            file,
+            "GET /users/me/pets/rex",
+            r#"
+route `anything` takes GET /users/me/pets/rex without a host from 192.0.2.1
+  written at ringway.toml:8
+  host any; uri /users/*; priority 0
+  parameter :ext = "me/pets/rex"
+  upstream of its own with 1 node
+nearer, but not taken:
+  `pet` (ringway.toml:3): its vars do not hold: uri_param_id is "me"
+"#,
+        );
+        check(
+            file,
+            "GET /users/me",
+            r#"
+route `anything` takes GET /users/me without a host from 192.0.2.1
+  written at ringway.toml:8
+  host any; uri /users/*; priority 0
+  parameter :ext = "me"
+  upstream of its own with 1 node
+"#,
+        );
     }
 
     #[test]
@@ -454,6 +571,20 @@ upstream = "127.0.0.1:1"
         for number in 0..30 {
             file += &format!("[[routes]]\nhost = 'h{number}.test'\nuri = '/*'\nupstream = '127.0.0.1:1'\n");
         }
-        check(&file, "GET http://h3.tes/", "?");
+        check(
+            &file,
+            "GET http://h3.tes/",
+            r#"
+no route takes GET http://h3.tes/ from 192.0.2.1
+  the answer is 404 {"error_msg":"404 Route Not Found"}
+nearer, but not taken:
+  `route-67617cfe9c` (ringway.toml:14): the host is h3.tes; it takes h3.test
+  `route-24f1f3ad4b` (ringway.toml:2): the host is h3.tes; it takes h0.test
+  `route-987278ae03` (ringway.toml:6): the host is h3.tes; it takes h1.test
+  `route-54fe418afe` (ringway.toml:10): the host is h3.tes; it takes h2.test
+  `route-c7424ebd1c` (ringway.toml:18): the host is h3.tes; it takes h4.test
+  and 25 more whose host or uri is another
+"#,
+        );
     }
 }

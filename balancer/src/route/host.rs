@@ -57,9 +57,12 @@ impl HostPattern {
         name && self.port.is_none_or(|own| own == port)
     }
 
-    /// How much of a request's host, from its end, this pattern shares.
+    /// How many bytes of a request's host this pattern shares, from both ends: how near it comes.
     pub(crate) fn shared_bytes(&self, reversed: &[u8]) -> usize {
-        self.reversed.iter().zip(reversed).take_while(|(a, b)| a == b).count()
+        let ends = self.reversed.iter().zip(reversed).take_while(|(a, b)| a == b).count();
+        let begins =
+            self.reversed.iter().rev().zip(reversed.iter().rev()).take_while(|(a, b)| a == b).count();
+        ends + begins
     }
 
     /// Greater is more specific: the order in which [`Hosts::search`] asks.
@@ -99,25 +102,70 @@ impl<V> Default for Hosts<V> {
     }
 }
 
-/// What stands at one name; those with a port before the one without.
+/// What stands at one name.
 #[derive(Clone)]
 struct Slot<V> {
-    exact: Vec<(Option<u16>, V)>,
-    wildcard: Vec<(Option<u16>, V)>,
+    exact: Ports<V>,
+    wildcard: Ports<V>,
 }
 
 impl<V> Default for Slot<V> {
     fn default() -> Self {
-        Slot { exact: Vec::new(), wildcard: Vec::new() }
+        Slot { exact: Ports::None, wildcard: Ports::None }
     }
 }
 
 impl<V> Slot<V> {
-    fn list(&mut self, wildcard: bool) -> &mut Vec<(Option<u16>, V)> {
+    fn ports(&mut self, wildcard: bool) -> &mut Ports<V> {
         match wildcard {
             true => &mut self.wildcard,
             false => &mut self.exact,
         }
+    }
+}
+
+/// By the port asked for; those with one before the one without. A single one stands in the node.
+#[derive(Clone)]
+enum Ports<V> {
+    None,
+    One([(Option<u16>, V); 1]),
+    Many(Vec<(Option<u16>, V)>),
+}
+
+impl<V> Ports<V> {
+    fn list(&self) -> &[(Option<u16>, V)] {
+        match self {
+            Ports::None => &[],
+            Ports::One(one) => one,
+            Ports::Many(list) => list,
+        }
+    }
+
+    fn list_mut(&mut self) -> &mut [(Option<u16>, V)] {
+        match self {
+            Ports::None => &mut [],
+            Ports::One(one) => one,
+            Ports::Many(list) => list,
+        }
+    }
+
+    /// Changes the list as such.
+    fn rebuild(&mut self, change: impl FnOnce(&mut Vec<(Option<u16>, V)>)) {
+        let mut list = match std::mem::replace(self, Ports::None) {
+            Ports::None => Vec::new(),
+            Ports::One([one]) => vec![one],
+            Ports::Many(list) => list,
+        };
+        change(&mut list);
+        *self = match list.len() {
+            0 => Ports::None,
+            1 => Ports::One([list.remove(0)]),
+            _ => Ports::Many(list),
+        };
+    }
+
+    fn position(&self, port: Option<u16>) -> Option<usize> {
+        self.list().iter().position(|(own, _)| *own == port)
     }
 }
 
@@ -133,10 +181,10 @@ impl<V> Hosts<V> {
         port: u16,
         mut visit: impl FnMut(&'t V) -> Option<R>,
     ) -> Option<R> {
-        let marked = |slot: &Slot<V>| !slot.wildcard.is_empty();
+        let marked = |slot: &Slot<V>| !matches!(slot.wildcard, Ports::None);
         self.tree.search(reversed, marked, |slot, _, whole| {
-            let list = if whole { &slot.exact } else { &slot.wildcard };
-            let fitting = list.iter().filter(|(own, _)| own.is_none_or(|own| own == port));
+            let ports = if whole { &slot.exact } else { &slot.wildcard };
+            let fitting = ports.list().iter().filter(|(own, _)| own.is_none_or(|own| own == port));
             fitting.map(|(_, value)| value).find_map(&mut visit)
         })
     }
@@ -144,28 +192,27 @@ impl<V> Hosts<V> {
 
 impl<V: Clone + Default> Hosts<V> {
     pub(crate) fn entry(&mut self, pattern: &HostPattern) -> &mut V {
-        let list = self.tree.entry(&pattern.reversed).list(pattern.wildcard);
-        let at = match list.iter().position(|(port, _)| *port == pattern.port) {
-            Some(at) => at,
-            None => {
+        let ports = self.tree.entry(&pattern.reversed).ports(pattern.wildcard);
+        if ports.position(pattern.port).is_none() {
+            ports.rebuild(|list| {
                 let at = if pattern.port.is_some() { 0 } else { list.len() };
                 list.insert(at, (pattern.port, V::default()));
-                at
-            }
-        };
-        &mut list[at].1
+            });
+        }
+        let at = ports.position(pattern.port).expect("it was there or was inserted");
+        &mut ports.list_mut()[at].1
     }
 
     /// Edits what stands under `pattern`, if anything; drops it when `edit` says that it is empty.
     pub(crate) fn edit(&mut self, pattern: &HostPattern, edit: &mut dyn FnMut(&mut V) -> bool) {
         self.tree.edit(&pattern.reversed, &mut |slot| {
-            let list = slot.list(pattern.wildcard);
-            if let Some(at) = list.iter().position(|(port, _)| *port == pattern.port) {
-                if edit(&mut list[at].1) {
-                    list.remove(at);
+            let ports = slot.ports(pattern.wildcard);
+            if let Some(at) = ports.position(pattern.port) {
+                if edit(&mut ports.list_mut()[at].1) {
+                    ports.rebuild(|list| drop(list.remove(at)));
                 }
             }
-            slot.exact.is_empty() && slot.wildcard.is_empty()
+            matches!((&slot.exact, &slot.wildcard), (Ports::None, Ports::None))
         });
     }
 }

@@ -4,6 +4,7 @@
 //! router mode. What a tree cannot say (methods, addresses, variables) is a [`Predicate`] that the
 //! caller asks per candidate. [`mod@explain`] tells a person why a request went where it went.
 
+mod entry;
 pub mod explain;
 mod host;
 pub mod params;
@@ -13,6 +14,7 @@ pub mod place;
 pub mod predicate;
 mod radix;
 mod request;
+mod shape;
 pub mod table;
 #[cfg(test)]
 mod table_tests;

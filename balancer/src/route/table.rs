@@ -15,9 +15,10 @@ use std::sync::Arc;
 
 use config::RouterMode;
 
+use super::entry::{Accept, Order, Query};
 use super::host::{reverse, HostPattern, Hosts};
 use super::params::Params;
-use super::path::{Accept, Order, Query, UriKey, Uris};
+use super::path::{UriKey, Uris};
 use super::pattern::{Pattern, URI_BYTES_MAX};
 use super::place;
 
