@@ -270,7 +270,10 @@ impl Watch {
     /// As [`Watch::expire_in`], for a connection without a request in hand:
     /// [`Wheel::shut_idle`] ends it at once.
     pub fn idle_in(&self, after: Duration) {
-        self.set(&mut self.wheel.inner.borrow_mut(), after, Action::ShutDown, true);
+        let mut inner = self.wheel.inner.borrow_mut();
+        self.set(&mut inner, after, Action::ShutDown, true);
+        // A connection at rest keeps nothing that the next busy spell can make anew.
+        inner.entries[self.key].canceller = None;
     }
 
     /// For the read of a connection's next request: the read that is given this

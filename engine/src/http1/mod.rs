@@ -29,7 +29,7 @@ use crate::worker::Worker;
 const QUIET: Duration = Duration::from_secs(1);
 /// When so many of a core's connections hold a buffer and wait, the next ones do
 /// without: a flood of clients that connect and say nothing takes no more memory.
-const WAITING_MAX: usize = 256;
+const WAITING_MAX: usize = 96;
 /// How long what a refused client still sends is read and dropped ...
 const LINGER: Duration = Duration::from_secs(2);
 /// ... and how much of it, in bytes, so that it reads our answer before a reset.
@@ -93,14 +93,15 @@ pub enum After {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(connection: Connection) {
-    let stats = connection.worker.stats.clone();
+///
+/// Boxed, because an async function keeps its arguments twice: as given and as bound.
+pub async fn serve(connection: Box<Connection>) {
     let mut ready = false;
     while let Spell::Quiet(rest) = spell(&connection, ready).await {
         connection.watch.idle_in(rest);
-        stats.parked.add(1);
+        connection.worker.stats.parked.add(1);
         let readable = connection.socket.readable().await;
-        stats.parked.sub(1);
+        connection.worker.stats.parked.sub(1);
         if readable.is_err() || connection.watch.expired() {
             return;
         }

@@ -149,6 +149,6 @@ async fn admit(worker: &Rc<Worker>, socket: Socket, peer: Option<SocketAddr>, in
 
 fn serve(worker: &Rc<Worker>, socket: Socket, peer: Option<SocketAddr>, info: &Rc<ListenerInfo>) {
     worker.stats.accepted.add(1);
-    let connection = http1::Connection::new(worker, socket, peer, info.clone());
+    let connection = Box::new(http1::Connection::new(worker, socket, peer, info.clone()));
     guard::spawn(worker, http1::serve(connection));
 }
