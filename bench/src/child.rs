@@ -70,7 +70,8 @@ impl Launch {
 /// Gives what the limit is then.
 pub fn raise_descriptors() -> u64 {
     let now = rustix::process::getrlimit(Resource::Nofile);
-    let wanted = Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS.max(now.maximum.unwrap_or(0))) };
+    let wanted =
+        Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS.max(now.maximum.unwrap_or(0))) };
     if rustix::process::setrlimit(Resource::Nofile, wanted).is_err() {
         let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: now.maximum, ..now });
     }
@@ -97,8 +98,7 @@ impl Child {
         stdout: &Path,
         stderr: &Path,
     ) -> Result<Child, String> {
-        let create =
-            |path: &Path| File::create(path).map_err(|error| format!("{}: {error}", path.display()));
+        let create = |path: &Path| File::create(path).map_err(|error| format!("{}: {error}", path.display()));
         let own = std::env::current_exe().map_err(|error| format!("no own path: {error}"))?;
         let mut command = Command::new(own);
         command.arg("launch").args(netns.map(|netns| format!("--netns={netns}")));

@@ -144,7 +144,13 @@ impl Bench {
         Ok(row)
     }
 
-    fn attempt(&self, task: &Task, subject: &Subject, program: &Program, row: &mut Row) -> Result<Measured, String> {
+    fn attempt(
+        &self,
+        task: &Task,
+        subject: &Subject,
+        program: &Program,
+        row: &mut Row,
+    ) -> Result<Measured, String> {
         // A folder per measurement: nothing of an earlier one (a log, a state file) is found by the next.
         let directory = self.scratch.0.join("now");
         let _ = fs::remove_dir_all(&directory);
@@ -294,7 +300,8 @@ fn verdict(measured: &Measured, measure: Measure, connections: usize) -> Option<
         return Some("no CPU time was read".to_owned());
     }
     let share = measured.unanswered as f64 / (measured.requests + measured.unanswered) as f64;
-    (share > UNANSWERED_SHARE_MAX).then(|| format!("could not hold the rate: {} unanswered", measured.unanswered))
+    (share > UNANSWERED_SHARE_MAX)
+        .then(|| format!("could not hold the rate: {} unanswered", measured.unanswered))
 }
 
 #[cfg(test)]

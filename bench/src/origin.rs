@@ -202,7 +202,8 @@ impl Origin {
             }
             self.delayed.pop();
             let Some(connection) = self.connections[lane].as_ref() else { continue };
-            if let (Stage::Waiting { answer, close }, true) = (connection.stage, connection.number == number) {
+            if let (Stage::Waiting { answer, close }, true) = (connection.stage, connection.number == number)
+            {
                 self.answer(lane, answer, close);
             }
         }

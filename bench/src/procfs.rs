@@ -44,8 +44,12 @@ pub fn parse_parent(stat: &str) -> Option<u32> {
 pub fn family(root: u32) -> Vec<u32> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        if let Some(parent) = fs::read_to_string(entry.path().join("stat")).ok().as_deref().and_then(parse_parent) {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        if let Some(parent) =
+            fs::read_to_string(entry.path().join("stat")).ok().as_deref().and_then(parse_parent)
+        {
             parents.push((pid, parent));
         }
     }
@@ -127,7 +131,11 @@ mod tests {
     #[test]
     fn schedstat() {
         let check = |text: &str, expected: Option<(u64, u64)>| {
-            assert_eq!(parse_schedstat(text).map(|cpu| (cpu.run_nanos, cpu.delay_nanos)), expected, "{text:?}");
+            assert_eq!(
+                parse_schedstat(text).map(|cpu| (cpu.run_nanos, cpu.delay_nanos)),
+                expected,
+                "{text:?}"
+            );
         };
         check("123456789 42 7\n", Some((123_456_789, 42)));
         check("0 0 0\n", Some((0, 0)));

@@ -57,7 +57,11 @@ impl Machine {
         let cpuinfo = procfs::line("/proc/cpuinfo");
         let field = |text: &str, name: &str| {
             let line = text.lines().find(|line| line.starts_with(name));
-            line.and_then(|line| line.split([':', '=']).nth(1)).unwrap_or("?").trim().trim_matches('"').to_owned()
+            line.and_then(|line| line.split([':', '=']).nth(1))
+                .unwrap_or("?")
+                .trim()
+                .trim_matches('"')
+                .to_owned()
         };
         let memory = field(&procfs::line("/proc/meminfo"), "MemTotal");
         let commit = std::process::Command::new("git")

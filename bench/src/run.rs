@@ -72,7 +72,8 @@ pub fn run(options: &Options) -> Result<(PathBuf, Vec<Row>), String> {
     let out = options.out.clone().unwrap_or_else(default_folder);
     fs::create_dir_all(&out).map_err(|error| format!("{}: {error}", out.display()))?;
     eprintln!("bench: {}; seed {}; into {}", bench.machine.network, bench.seed, out.display());
-    let mut run = Run { bench: &bench, options, out: &out, rows: Vec::new(), random: Random::new(bench.seed) };
+    let mut run =
+        Run { bench: &bench, options, out: &out, rows: Vec::new(), random: Random::new(bench.seed) };
     let ready = run.find(subjects)?;
     // What was measured before an interruption is kept and reported.
     let result = run.all(&cases, &ready);
@@ -87,15 +88,20 @@ fn set_up(options: &Options) -> Result<Bench, String> {
         return Err("the subject and the generator need a core each".to_owned());
     }
     if cores < 2 {
-        return Err("at least two cores are needed: one for the subject, one for generator and origin".to_owned());
+        return Err(
+            "at least two cores are needed: one for the subject, one for generator and origin".to_owned()
+        );
     }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| format!("signals: {error}"))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .map_err(|error| format!("signals: {error}"))?;
     }
     let network = Network::new();
     if let Some(reason) = &network.open_because {
-        eprintln!("bench: no namespace of its own ({reason}): the host's network settings colour the results");
+        eprintln!(
+            "bench: no namespace of its own ({reason}): the host's network settings colour the results"
+        );
     }
     let machine = Machine::read(network.describe());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64);

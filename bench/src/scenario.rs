@@ -84,7 +84,13 @@ const BASE: Case = Case {
 pub const CASES: &[Case] = &[
     Case { latency: true, ..BASE },
     Case { scenario: "S2", name: "S2", title: "GET, 1 KiB", bytes: 1024, ..BASE },
-    Case { scenario: "S3", name: "S3", title: "POST, 1 KiB up, 100 B down", arguments: &["--post=1024"], ..BASE },
+    Case {
+        scenario: "S3",
+        name: "S3",
+        title: "POST, 1 KiB up, 100 B down",
+        arguments: &["--post=1024"],
+        ..BASE
+    },
     Case { scenario: "S4", name: "S4", title: "GET, 16 KiB", bytes: 16 << 10, ..BASE },
     Case { scenario: "S5", name: "S5", title: "GET, 64 KiB", bytes: 64 << 10, latency: true, ..BASE },
     Case { scenario: "S6", name: "S6", title: "GET, 1 MiB", bytes: 1 << 20, ..BASE },
@@ -120,7 +126,13 @@ pub const CASES: &[Case] = &[
         ..BASE
     },
     Case { scenario: "S10", name: "S10-1", title: "GET, 100 B, 1 connection", connections: 1, ..BASE },
-    Case { scenario: "S10", name: "S10-1000", title: "GET, 100 B, 1,000 connections", connections: 1000, ..BASE },
+    Case {
+        scenario: "S10",
+        name: "S10-1000",
+        title: "GET, 100 B, 1,000 connections",
+        connections: 1000,
+        ..BASE
+    },
     Case {
         scenario: "S11",
         name: "S11",

@@ -95,7 +95,9 @@ pub fn parse_list(list: &str) -> Result<Vec<Subject>, String> {
         let plain = name.strip_suffix("-b").unwrap_or(name);
         let Some((_, kind)) = KINDS.iter().find(|(known, _)| *known == plain) else {
             let known = KINDS.map(|(name, _)| name).join(" ");
-            return Err(format!("no subject `{name}`; there are {known}, and each with -b for a second copy"));
+            return Err(format!(
+                "no subject `{name}`; there are {known}, and each with -b for a second copy"
+            ));
         };
         let subject = Subject { name: name.to_owned(), kind: *kind };
         if !subjects.contains(&subject) {
@@ -126,7 +128,11 @@ impl Kind {
             Kind::Haproxy => (installed("haproxy"), &["-v"], "apt-get install haproxy"),
             Kind::Pingora => {
                 let place = own("peers/release/pingora-peer");
-                (place, &["--version"], "apt-get install cmake; cargo run --release -p bench -- peers build pingora")
+                (
+                    place,
+                    &["--version"],
+                    "apt-get install cmake; cargo run --release -p bench -- peers build pingora",
+                )
             }
             Kind::MonoioHttp => {
                 let place = own("peers/release/monoio-http-peer");
@@ -220,7 +226,8 @@ impl Kind {
         let mut first = None;
         for (name, text) in self.templates(profile) {
             digest.update(text);
-            let filled = template::fill(text, &values, profile.routes()).map_err(|error| format!("{name}: {error}"))?;
+            let filled = template::fill(text, &values, profile.routes())
+                .map_err(|error| format!("{name}: {error}"))?;
             let path = places.directory.join(name);
             fs::write(&path, filled).map_err(|error| format!("{}: {error}", path.display()))?;
             first.get_or_insert(path.to_string_lossy().into_owned());
@@ -233,7 +240,9 @@ impl Kind {
             Kind::Relay => [&["relay"], &addresses[..]].concat(),
             Kind::Nginx => vec!["-c", &config, "-e", "stderr"],
             Kind::Haproxy => vec!["-db", "-f", &config],
-            Kind::Pingora if profile == Profile::Gateway => [&addresses[..], &["--gateway-log", &log]].concat(),
+            Kind::Pingora if profile == Profile::Gateway => {
+                [&addresses[..], &["--gateway-log", &log]].concat()
+            }
             Kind::Pingora | Kind::MonoioHttp => addresses.to_vec(),
         };
         let command = std::iter::once(program.to_string_lossy().into_owned());
@@ -306,7 +315,11 @@ mod tests {
                 for (file, _) in kind.templates(case.profile) {
                     told.push_str(&fs::read_to_string(directory.join(file)).expect("written"));
                 }
-                assert!(told.contains("127.0.0.1:1081") && told.contains("127.0.0.1:1080"), "{name} {}", case.name);
+                assert!(
+                    told.contains("127.0.0.1:1081") && told.contains("127.0.0.1:1080"),
+                    "{name} {}",
+                    case.name
+                );
                 if kind.lacks(case.profile).is_none() && case.profile.routes() > 0 {
                     let last = format!("/r/{}/", case.profile.routes() - 1);
                     assert!(told.contains(&last), "{name} {}: no {last}", case.name);

@@ -63,7 +63,11 @@ mod tests {
         };
         check("plain { text } $1\n", 0, Ok("plain { text } $1\n"));
         check("a {{listen}} {{ origin }}", 0, Ok("a 127.0.0.1:1 127.0.0.1:2"));
-        check("{{each route}}\nr{{index}} {{listen}}\n{{end}}\nz", 2, Ok("r0 127.0.0.1:1\nr1 127.0.0.1:1\nz"));
+        check(
+            "{{each route}}\nr{{index}} {{listen}}\n{{end}}\nz",
+            2,
+            Ok("r0 127.0.0.1:1\nr1 127.0.0.1:1\nz"),
+        );
         check("{{each route}}\nr\n{{end}}\n", 0, Ok(""));
         check("{{nothing}}", 0, Err("no value for `nothing`"));
         check("{{each route}}\nr", 1, Err("{{each route}} without {{end}}"));

@@ -146,7 +146,9 @@ pub fn scan_head(input: &[u8]) -> Result<Option<Seen>, &'static str> {
         let line_end = at + memchr::memchr(b'\r', &head[at..]).unwrap_or(head.len() - at);
         let line = &head[at..line_end];
         let is = |name: &[u8]| {
-            line.len() > name.len() && line[name.len()] == b':' && line[..name.len()].eq_ignore_ascii_case(name)
+            line.len() > name.len()
+                && line[name.len()] == b':'
+                && line[..name.len()].eq_ignore_ascii_case(name)
         };
         match line.first().map(u8::to_ascii_lowercase) {
             Some(b'c') if is(b"content-length") => {
@@ -237,7 +239,10 @@ impl Shape {
             self.answer_bytes
         );
         for index in 0..self.headers {
-            text.push_str(&format!("X-Field-{index:02}: value-{index:02}-{}\r\n", "abcdefghijklmnopqrstuvwxyz0123"));
+            text.push_str(&format!(
+                "X-Field-{index:02}: value-{index:02}-{}\r\n",
+                "abcdefghijklmnopqrstuvwxyz0123"
+            ));
         }
         if self.close {
             text.push_str("Connection: close\r\n");
@@ -271,7 +276,8 @@ mod tests {
     #[test]
     fn targets() {
         let check = |target: &str, expected: Option<(u64, u32, u32)>| {
-            let got = parse_target(target.as_bytes()).map(|asked| (asked.bytes, asked.variant, asked.slow_millis));
+            let got =
+                parse_target(target.as_bytes()).map(|asked| (asked.bytes, asked.variant, asked.slow_millis));
             assert_eq!(got, expected, "{target}");
         };
         check("/bytes/100", Some((100, 0, 0)));
@@ -294,7 +300,10 @@ mod tests {
         check("HTTP/1.1 200 OK\r\nContent-Le", Ok(None));
         check("HTTP/1.1 200 OK\r\n\r\n", Ok(Some((19, None, false, false))));
         check("GET / HTTP/1.1\r\ncontent-length:  7\r\n\r\nbody", Ok(Some((38, Some(7), false, false))));
-        check("A\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n", Ok(Some((52, None, true, true))));
+        check(
+            "A\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Ok(Some((52, None, true, true))),
+        );
         check("A\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", Err("bad content-length"));
         check("A\r\nContent-Length: x\r\n\r\n", Err("bad content-length"));
     }
@@ -319,8 +328,14 @@ mod tests {
 
     #[test]
     fn shapes() {
-        let shape =
-            Shape { answer_bytes: 100, post_bytes: None, headers: 0, routes: 0, close: false, slow: Some((50, 5)) };
+        let shape = Shape {
+            answer_bytes: 100,
+            post_bytes: None,
+            headers: 0,
+            routes: 0,
+            close: false,
+            slow: Some((50, 5)),
+        };
         let requests = shape.requests();
         assert_eq!(requests.iter().filter(|request| request.slow).count(), 5);
         for request in requests {

@@ -15,6 +15,7 @@ pub mod logging;
 mod metrics;
 pub mod quickstart;
 mod resolve;
+mod rings;
 mod run;
 mod signals;
 pub mod socket;

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::rings::Rings;
 use engine::observe::stats::{Histogram, DURATION_BOUNDS_US};
 use engine::observe::CoreStats;
 use metrics::{counter, describe_counter, describe_gauge, gauge, Counter, Gauge};
@@ -33,6 +34,7 @@ pub(crate) struct Metrics {
     handle: PrometheusHandle,
     stats: Vec<Arc<CoreStats>>,
     copies: Mutex<Copies>,
+    rings: Mutex<Rings>,
 }
 
 type Read = fn(&CoreStats) -> u64;
@@ -107,7 +109,7 @@ impl Metrics {
     fn with(handle: PrometheusHandle, stats: Vec<Arc<CoreStats>>, facts: &Facts<'_>) -> Self {
         describe(facts, stats.len());
         let copies = Mutex::new(Copies::register(stats.len()));
-        Self { handle, stats, copies }
+        Self { handle, stats, copies, rings: Mutex::new(Rings::find()) }
     }
 
     /// The Prometheus text (version 0.0.4) with the numbers of this moment. Blocking work.
@@ -117,6 +119,7 @@ impl Metrics {
             copies.copy(&self.stats);
             copies.copy_requests(&self.stats);
         }
+        self.rings.lock().unwrap_or_else(PoisonError::into_inner).count();
         process();
         let mut text = self.handle.render();
         let (name, help) =

@@ -57,7 +57,9 @@ fn choose(
         Count::Percent(percent) => (available * usize::from(*percent)).div_ceil(100),
         Count::Number(number) => *number,
     };
-    if count > available.saturating_sub(cores.reserve) && !matches!(cores.count, Count::Auto | Count::Percent(_)) {
+    if count > available.saturating_sub(cores.reserve)
+        && !matches!(cores.count, Count::Auto | Count::Percent(_))
+    {
         return Err(format!(
             "cores.count = {count} with cores.reserve = {} asks for more than the {available} cpus there are: lower one of them",
             cores.reserve

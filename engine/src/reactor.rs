@@ -66,7 +66,9 @@ pub fn build(driver: &Driver, ring: &Ring) -> Result<Built, String> {
         Driver::Auto if forced => &[Rung::Legacy],
         Driver::Auto => &[Rung::DeferTaskrun, Rung::CoopTaskrun, Rung::Plain, Rung::Legacy],
         Driver::IoUring if forced => {
-            return Err("cores.driver = \"io_uring\", but MONOIO_FORCE_LEGACY_DRIVER=1 forbids it: unset one".into())
+            return Err(
+                "cores.driver = \"io_uring\", but MONOIO_FORCE_LEGACY_DRIVER=1 forbids it: unset one".into()
+            )
         }
         Driver::IoUring => &[Rung::DeferTaskrun, Rung::CoopTaskrun, Rung::Plain],
     };

@@ -158,7 +158,8 @@ fn spawn(setup: worker::Setup, settings: Settings, ready: Ready) -> Result<JoinH
     std::thread::Builder::new()
         .name(format!("ringway-{index}"))
         .spawn(move || {
-            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| core(setup, &settings, &ready)));
+            let ended =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| core(setup, &settings, &ready)));
             let reason = match ended {
                 Ok(Ok(cut)) => {
                     let _ = reports.send(Report::Drained { worker: index, cut });
@@ -180,7 +181,9 @@ fn spawn(setup: worker::Setup, settings: Settings, ready: Ready) -> Result<JoinH
 fn core(setup: worker::Setup, settings: &Settings, ready: &Ready) -> Result<usize, String> {
     let cpu = settings.cores[setup.index];
     if settings.pin && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
-        return Err(format!("cannot be pinned to cpu {cpu}; set `pin = false` under [cores] or change `set`"));
+        return Err(format!(
+            "cannot be pinned to cpu {cpu}; set `pin = false` under [cores] or change `set`"
+        ));
     }
     let built = reactor::build(&settings.driver, &settings.ring)?;
     if setup.index == 0 {

@@ -98,9 +98,8 @@ impl Socket {
     pub fn is_quiet(&self) -> bool {
         let mut byte = [0_u8; 1];
         // SAFETY: a valid one-byte buffer; the descriptor lives as long as self.
-        let n = unsafe {
-            libc::recv(self.fd, byte.as_mut_ptr().cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT)
-        };
+        let n =
+            unsafe { libc::recv(self.fd, byte.as_mut_ptr().cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
         n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
     }
 

@@ -208,7 +208,9 @@ fn a_stopped_origin_is_504_and_then_serves_again() {
     process::signal(&origin.child, Signal::STOP);
     // The signal was sent; the process stops a moment later.
     let stat = format!("/proc/{}/stat", origin.child.id());
-    wait_until("the origin to stop", || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T ")));
+    wait_until("the origin to stop", || {
+        std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "))
+    });
     for _ in 0..4 {
         assert_eq!(tests::get(gateway.address(), "/small").status, 504);
     }

@@ -70,7 +70,9 @@ fn serve(mut peer: Peer) {
                 bytes.extend_from_slice(&chunks(&body, 1 + random.below(30_000) as usize));
             }
             "close" => {
-                bytes.extend_from_slice(format!("HTTP/1.1 200 OK\r\nx-got: {got}\r\nconnection: close\r\n\r\n").as_bytes());
+                bytes.extend_from_slice(
+                    format!("HTTP/1.1 200 OK\r\nx-got: {got}\r\nconnection: close\r\n\r\n").as_bytes(),
+                );
                 bytes.extend_from_slice(&body);
             }
             _ => {

@@ -339,7 +339,8 @@ impl<'a> Drive<'a> {
             return false;
         }
         // Those that never left count, too: at the rate asked for, from the first one waiting to the window's end.
-        let missing = (self.window.1.saturating_duration_since(next)).as_secs_f64() * self.options.rate.unwrap_or(0.0);
+        let missing =
+            (self.window.1.saturating_duration_since(next)).as_secs_f64() * self.options.rate.unwrap_or(0.0);
         self.measured.unanswered = waiting + missing as u64;
         true
     }

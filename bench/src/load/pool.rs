@@ -25,7 +25,7 @@ pub enum Failure {
     /// The answer's head could not be read, or it has no length.
     Head,
     /// Another status than 200.
-    Status,
+    Status(u16),
     /// Another length than asked for, or more bytes than announced.
     Length,
     /// Other bytes than asked for.
@@ -62,7 +62,9 @@ enum Stage {
     Connecting,
     Idle,
     Head,
-    Body { offset: u64 },
+    Body {
+        offset: u64,
+    },
     /// The answer is whole; the server has to close.
     End,
 }
@@ -135,7 +137,8 @@ impl Pool {
     ///
     /// When no socket can be made (descriptors ran out).
     pub fn connect(&mut self, index: usize) -> io::Result<()> {
-        let socket = Socket::new(Domain::for_address(self.target), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+        let socket =
+            Socket::new(Domain::for_address(self.target), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
         if self.connections.len() > CONNECTIONS_PER_SOURCE && self.target.ip().is_loopback() {
             let source = Ipv4Addr::new(127, 0, 0, 2 + (index / CONNECTIONS_PER_SOURCE) as u8);
@@ -303,7 +306,8 @@ fn check_head(input: &[u8], seen: &Seen, request: &Request) -> Result<(), Failur
         return Err(Failure::Head);
     }
     if !input.starts_with(b"HTTP/1.1 200") {
-        return Err(Failure::Status);
+        let digits = input[9..].iter().take_while(|byte| byte.is_ascii_digit()).take(3);
+        return Err(Failure::Status(digits.fold(0, |status, digit| status * 10 + u16::from(digit - b'0'))));
     }
     match seen.content_length {
         _ if seen.coded => Err(Failure::Head),

@@ -61,11 +61,18 @@ fn ratios(summary: &Summary) -> String {
     let high = (ends(f64::max, 1.25) * 1.05).min(50.0);
     let (left, right, top, step) = (190.0, 150.0, 78.0, 22.0);
     let (width, height) = (900.0, top + step * lines.len() as f64 + 40.0);
-    let at = |ratio: f64| {
-        left + (width - left - right) * (ratio.clamp(low, high) / low).ln() / (high / low).ln()
-    };
-    let mut page = Page::new(width, height, &format!("CPU per request (memory for S15): {} / subject", first.base));
-    page.text(16.0, 46.0, 12.0, Anchor::Start, GREY, "Left of 1: cheaper than the subject. Bars are 95 % intervals over the blocks.");
+    let at =
+        |ratio: f64| left + (width - left - right) * (ratio.clamp(low, high) / low).ln() / (high / low).ln();
+    let mut page =
+        Page::new(width, height, &format!("CPU per request (memory for S15): {} / subject", first.base));
+    page.text(
+        16.0,
+        46.0,
+        12.0,
+        Anchor::Start,
+        GREY,
+        "Left of 1: cheaper than the subject. Bars are 95 % intervals over the blocks.",
+    );
     for tick in [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0] {
         if tick >= low && tick <= high {
             let (shade, weight) = if tick == 1.0 { (INK, 1.5) } else { (FAINT, 1.0) };
@@ -83,7 +90,8 @@ fn ratios(summary: &Summary) -> String {
         let (from, to) = ratio.interval.unwrap_or((ratio.mean, ratio.mean));
         page.line((at(from), y), (at(to), y), color(name), 4.0);
         page.dot(at(ratio.mean), y, 4.5, color(name));
-        let interval = ratio.interval.map_or("one block".to_owned(), |(low, high)| format!("{low:.3} - {high:.3}"));
+        let interval =
+            ratio.interval.map_or("one block".to_owned(), |(low, high)| format!("{low:.3} - {high:.3}"));
         page.text(width - right + 12.0, y + 4.0, 12.0, Anchor::Start, INK, &format!("{:.3}", ratio.mean));
         page.text(width - right + 52.0, y + 4.0, 10.0, Anchor::Start, GREY, &interval);
     }
@@ -99,7 +107,8 @@ fn bars(summary: &Summary) -> String {
     if cases.is_empty() {
         return String::new();
     }
-    let count: usize = cases.iter().map(|case| case.subjects.iter().filter(|one| one.cpu_us.is_some()).count()).sum();
+    let count: usize =
+        cases.iter().map(|case| case.subjects.iter().filter(|one| one.cpu_us.is_some()).count()).sum();
     let (left, width, step, top) = (120.0, 900.0, 18.0, 44.0);
     let height = top + step * count as f64 + 34.0 * cases.len() as f64 + 12.0;
     let mut page = Page::new(width, height, "CPU per request, microseconds (medians)");
@@ -136,7 +145,10 @@ fn curves(case: &CaseSummary, rate: &RateSummary) -> String {
         let steps = (0..=160).map(|step| f64::from(step) * nines_max / 160.0);
         // Past one request in the total, a quantile is the maximum and says no more.
         let known = (histogram.total().max(1) as f64).log10();
-        steps.filter(|nines| *nines <= known).map(|nines| (nines, histogram.quantile(quantile(nines)) as f64 / 1000.0)).collect()
+        steps
+            .filter(|nines| *nines <= known)
+            .map(|nines| (nines, histogram.quantile(quantile(nines)) as f64 / 1000.0))
+            .collect()
     };
     let all: Vec<_> = rate.subjects.iter().map(|(name, _, histogram)| (name, points(histogram))).collect();
     let values = || all.iter().flat_map(|(_, points)| points.iter().map(|(_, micros)| micros.max(1.0)));
@@ -145,10 +157,22 @@ fn curves(case: &CaseSummary, rate: &RateSummary) -> String {
     let y = |micros: f64| {
         height - bottom - (height - top - bottom) * (micros.max(low) / low).ln() / (high / low).ln()
     };
-    let title = format!("{}: latency at {:.0} requests/s ({} % of the slowest gateway)", case.name, rate.rate, rate.percent);
+    let title = format!(
+        "{}: latency at {:.0} requests/s ({} % of the slowest gateway)",
+        case.name, rate.rate, rate.percent
+    );
     let mut page = Page::new(width, height, &title);
-    page.text(16.0, 46.0, 12.0, Anchor::Start, GREY, "Microseconds from the intended send time, both axes logarithmic.");
-    for (nines, label) in [(0.0, "0"), (0.301, "p50"), (1.0, "p90"), (2.0, "p99"), (3.0, "p99.9"), (4.0, "p99.99")] {
+    page.text(
+        16.0,
+        46.0,
+        12.0,
+        Anchor::Start,
+        GREY,
+        "Microseconds from the intended send time, both axes logarithmic.",
+    );
+    for (nines, label) in
+        [(0.0, "0"), (0.301, "p50"), (1.0, "p90"), (2.0, "p99"), (3.0, "p99.9"), (4.0, "p99.99")]
+    {
         page.line((x(nines), top), (x(nines), height - bottom), FAINT, 1.0);
         page.text(x(nines), height - bottom + 18.0, 11.0, Anchor::Middle, INK, label);
     }

@@ -154,9 +154,8 @@ fn subject(name: &str, base: &str, rows: &[&Row]) -> SubjectSummary {
         let name = name.to_owned();
         rows.iter().copied().filter(move |row| row.subject == name && is_main(row))
     };
-    let valid: Vec<&Row> = of(name)
-        .filter(|row| row.void.is_none() && row.measure != Measure::NotApplicable)
-        .collect();
+    let valid: Vec<&Row> =
+        of(name).filter(|row| row.void.is_none() && row.measure != Measure::NotApplicable).collect();
     let middle = |value: &dyn Fn(&Row) -> Option<f64>| {
         median(&valid.iter().filter_map(|row| value(row)).collect::<Vec<_>>())
     };
@@ -212,11 +211,15 @@ fn rates(names: &[&str], rows: &[&Row]) -> Vec<RateSummary> {
         .map(|percent| {
             let at = |name: &str| {
                 let name = name.to_owned();
-                rows.iter().copied().filter(move |row| row.subject == name && row.rate_percent == Some(percent))
+                rows.iter()
+                    .copied()
+                    .filter(move |row| row.subject == name && row.rate_percent == Some(percent))
             };
             let merged = names.iter().filter_map(|name| {
                 let mut histogram = Histogram::default();
-                at(name).filter(|row| row.void.is_none()).for_each(|row| histogram.add_sparse(&row.latency_buckets_ns));
+                at(name)
+                    .filter(|row| row.void.is_none())
+                    .for_each(|row| histogram.add_sparse(&row.latency_buckets_ns));
                 Some(((*name).to_owned(), Quantiles::of(&histogram)?, histogram))
             });
             let failed = names.iter().filter_map(|name| {
@@ -225,7 +228,11 @@ fn rates(names: &[&str], rows: &[&Row]) -> Vec<RateSummary> {
             });
             RateSummary {
                 percent,
-                rate: rows.iter().find(|row| row.rate_percent == Some(percent)).and_then(|row| row.rate).unwrap_or(0.0),
+                rate: rows
+                    .iter()
+                    .find(|row| row.rate_percent == Some(percent))
+                    .and_then(|row| row.rate)
+                    .unwrap_or(0.0),
                 subjects: merged.collect(),
                 failed: failed.collect(),
             }
@@ -241,7 +248,9 @@ pub mod tests {
     pub fn rows() -> Vec<Row> {
         let mut rows = Vec::new();
         for (block, cost) in [(0, 20.0), (1, 22.0), (2, 21.0)] {
-            for (name, factor) in [("nginx", 2.0), ("ringway-b", 1.0), ("ringway", 1.0 + block as f64 * 0.002)] {
+            for (name, factor) in
+                [("nginx", 2.0), ("ringway-b", 1.0), ("ringway", 1.0 + block as f64 * 0.002)]
+            {
                 rows.push(Row {
                     scenario: "S1".into(),
                     case: "S1".into(),
@@ -250,7 +259,13 @@ pub mod tests {
                     block,
                     cpu_us_per_request: Some(cost * factor),
                     requests_per_s: Some(1e6 / cost / factor),
-                    latency_us: Some(Quantiles { p50: 500.0, p90: 600.0, p99: 700.0, p999: 800.0, max: 900.0 }),
+                    latency_us: Some(Quantiles {
+                        p50: 500.0,
+                        p90: 600.0,
+                        p99: 700.0,
+                        p999: 800.0,
+                        max: 900.0,
+                    }),
                     requests: 1000,
                     version: "1".into(),
                     ..Row::default()

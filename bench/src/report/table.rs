@@ -58,7 +58,12 @@ fn load_table(case: &CaseSummary, out: &mut String) {
     );
     for one in &case.subjects {
         if let Some(reason) = &one.absent {
-            let _ = writeln!(out, "| {} | | | not applicable: {reason} | | | | | |{} |", one.name, if with_connections { " |" } else { "" });
+            let _ = writeln!(
+                out,
+                "| {} | | | not applicable: {reason} | | | | | |{} |",
+                one.name,
+                if with_connections { " |" } else { "" }
+            );
             continue;
         }
         let latency = |value: fn(crate::row::Quantiles) -> f64| number(one.latency.map(value), 0);
@@ -170,7 +175,8 @@ fn blocks(one: &SubjectSummary) -> String {
 fn number(value: Option<f64>, decimals: usize) -> String {
     let Some(value) = value else { return String::new() };
     let text = format!("{value:.decimals$}");
-    let (whole, rest) = text.split_once('.').map_or((text.as_str(), None), |(whole, rest)| (whole, Some(rest)));
+    let (whole, rest) =
+        text.split_once('.').map_or((text.as_str(), None), |(whole, rest)| (whole, Some(rest)));
     let mut out = String::new();
     for (index, digit) in whole.chars().enumerate() {
         let left = whole.len() - index;
@@ -188,7 +194,8 @@ mod tests {
 
     #[test]
     fn numbers() {
-        let check = |value: f64, decimals: usize, expected: &str| assert_eq!(number(Some(value), decimals), expected);
+        let check =
+            |value: f64, decimals: usize, expected: &str| assert_eq!(number(Some(value), decimals), expected);
         check(0.0, 0, "0");
         check(999.4, 0, "999");
         check(1000.0, 0, "1,000");

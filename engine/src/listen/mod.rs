@@ -98,7 +98,8 @@ fn bind_all_families(port: u16, backlog: u32, workers: usize) -> io::Result<(Str
     let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     bind_tcp(any, backlog, workers, true).or_else(|error| {
         // A host without IPv6 still has ":8080".
-        if error.raw_os_error() == Some(libc::EAFNOSUPPORT) || error.kind() == io::ErrorKind::AddrNotAvailable {
+        if error.raw_os_error() == Some(libc::EAFNOSUPPORT) || error.kind() == io::ErrorKind::AddrNotAvailable
+        {
             return bind_tcp(SocketAddr::from(([0, 0, 0, 0], port)), backlog, workers, false);
         }
         Err(error)

@@ -118,7 +118,8 @@ fn combined(x: &Exchange, out: &mut Vec<u8>) {
     quoted(out, x.method_seen());
     out.push(b' ');
     quoted(out, &x.target);
-    let version: &[u8] = if x.request.version() == Version::Http10 { b" HTTP/1.0\" " } else { b" HTTP/1.1\" " };
+    let version: &[u8] =
+        if x.request.version() == Version::Http10 { b" HTTP/1.0\" " } else { b" HTTP/1.1\" " };
     out.extend_from_slice(version);
     display(out, x.status);
     out.push(b' ');

@@ -121,7 +121,9 @@ fn write_all(messages: &Receiver<Message>, back: &Sender<Vec<u8>>, sink: Sink, m
             }
             Message::Reopen => match Output::open(&sink) {
                 Ok(new) => output = new,
-                Err(error) => tracing::error!(%error, "the access log cannot be reopened; the old file stays"),
+                Err(error) => {
+                    tracing::error!(%error, "the access log cannot be reopened; the old file stays")
+                }
             },
             Message::Flush(done) => drop(done.send(())),
             Message::End => return,

@@ -33,12 +33,14 @@ pub fn compile(
 ) -> Option<Arc<Plan>> {
     let before = report.problems().len();
     plugins::check_document(doc, report);
-    let mut compiler = Compiler { doc, feeds, prev, report, upstreams: HashMap::new(), names: BTreeSet::new() };
+    let mut compiler =
+        Compiler { doc, feeds, prev, report, upstreams: HashMap::new(), names: BTreeSet::new() };
     compiler.named_upstreams();
     let globals = compiler.globals();
     let (table, routes, slots) = compiler.routes();
     let Compiler { upstreams, names, .. } = compiler;
-    let failed = report.problems()[before..].iter().any(|problem| problem.severity == config::Severity::Error);
+    let failed =
+        report.problems()[before..].iter().any(|problem| problem.severity == config::Severity::Error);
     let globals = globals.filter(|_| !failed)?;
     Some(Arc::new(Plan {
         generation,
@@ -66,8 +68,11 @@ fn settings(doc: &Document) -> Settings {
         target_bytes_max: limits.request_target,
         fields_max: limits.request_fields,
     };
-    let response_head =
-        HeadLimits { bytes_max: limits.response_head, target_bytes_max: limits.response_head, fields_max: 128 };
+    let response_head = HeadLimits {
+        bytes_max: limits.response_head,
+        target_bytes_max: limits.response_head,
+        fields_max: 128,
+    };
     Settings {
         trusted: doc.server.trusted_addresses.clone(),
         apisix_headers: doc.server.apisix_headers,
@@ -111,9 +116,9 @@ impl Compiler<'_> {
                     read: source.timeout.read.unwrap_or(TIMEOUT_DEFAULT),
                 },
                 retry: RetryPolicy {
-                    retries: source
-                        .retries
-                        .unwrap_or_else(|| u32::try_from(endpoints.len().saturating_sub(1)).unwrap_or(u32::MAX)),
+                    retries: source.retries.unwrap_or_else(|| {
+                        u32::try_from(endpoints.len().saturating_sub(1)).unwrap_or(u32::MAX)
+                    }),
                     retry_timeout: source.retry_timeout,
                 },
                 endpoints,
@@ -133,7 +138,9 @@ impl Compiler<'_> {
                 down: node.down,
             };
             match &node.address {
-                NodeAddress::Ip(address) => list.push(endpoint(*address, node_host(&address.ip(), address.port()), spec)),
+                NodeAddress::Ip(address) => {
+                    list.push(endpoint(*address, node_host(&address.ip(), address.port()), spec))
+                }
                 NodeAddress::Unix(path) => list.push(Endpoint {
                     text: format!("unix:{}", path.display()),
                     address: Address::Unix(path.clone()),
@@ -143,7 +150,11 @@ impl Compiler<'_> {
                 NodeAddress::Name { host, port } => {
                     let resolved = self.feeds.addresses.get(host);
                     for address in resolved.into_iter().flatten() {
-                        list.push(endpoint(SocketAddr::new(*address, *port), node_host(host, *port), spec.clone()));
+                        list.push(endpoint(
+                            SocketAddr::new(*address, *port),
+                            node_host(host, *port),
+                            spec.clone(),
+                        ));
                     }
                     self.names.insert(host.clone());
                 }
@@ -158,9 +169,9 @@ impl Compiler<'_> {
             return Some(prev.globals.clone());
         }
         let rules = &self.doc.global_rules;
-        let entries = rules
-            .iter()
-            .flat_map(|rule| rule.plugins.iter().map(move |entry| (entry, format!("global_rule:{}", rule.id))));
+        let entries = rules.iter().flat_map(|rule| {
+            rule.plugins.iter().map(move |entry| (entry, format!("global_rule:{}", rule.id)))
+        });
         Chain::build(entries, self.feeds, self.report)
     }
 
@@ -201,7 +212,11 @@ impl Compiler<'_> {
             let Some(route) = self.route(source, service, config, upstream, slots.take()) else { continue };
             let route = Arc::new(route);
             if let Err(error) = table.insert(&route.key, route.clone()) {
-                self.report.error(source.place, format!("route `{}`: {error}", source.id), "write another pattern");
+                self.report.error(
+                    source.place,
+                    format!("route `{}`: {error}", source.id),
+                    "write another pattern",
+                );
                 continue;
             }
             routes.insert(source.id.clone(), route);
@@ -214,7 +229,8 @@ impl Compiler<'_> {
         route: &config::Route,
         service: Option<&config::Service>,
     ) -> Option<Arc<UpstreamPlan>> {
-        let reference = route.upstream.as_ref().or_else(|| service.and_then(|service| service.upstream.as_ref()))?;
+        let reference =
+            route.upstream.as_ref().or_else(|| service.and_then(|service| service.upstream.as_ref()))?;
         match reference {
             UpstreamRef::Inline(source) => match self.upstreams.get(&source.id) {
                 Some(known) => Some(known.clone()),

@@ -148,7 +148,11 @@ impl RoutePlan {
 
     /// The route's name; its id where it has none.
     pub fn name(&self) -> &str {
-        if self.source.name.is_empty() { &self.source.id } else { &self.source.name }
+        if self.source.name.is_empty() {
+            &self.source.id
+        } else {
+            &self.source.name
+        }
     }
 
     /// Its service's id.

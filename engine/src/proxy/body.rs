@@ -230,7 +230,9 @@ impl Relay<'_> {
             if self.reader.is_done() {
                 return Ok(true);
             }
-            if dropped > REPLACED_BYTES_MAX || self.reader.left().is_some_and(|left| left > REPLACED_BYTES_MAX) {
+            if dropped > REPLACED_BYTES_MAX
+                || self.reader.left().is_some_and(|left| left > REPLACED_BYTES_MAX)
+            {
                 return Ok(false);
             }
             buf.clear();
@@ -250,7 +252,8 @@ impl Relay<'_> {
     ) -> Result<bool, Fault> {
         let framing = outgoing(x, length);
         let mut transforms = std::mem::take(&mut x.transforms);
-        let early_error = self.shared.is_some_and(|shared| !shared.complete.get()) && x.response.status() >= 400;
+        let early_error =
+            self.shared.is_some_and(|shared| !shared.complete.get()) && x.response.status() >= 400;
         x.close |= early_error;
         answer::finish_head(x);
         let mut out = std::mem::take(&mut x.scratch);

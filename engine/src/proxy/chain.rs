@@ -25,7 +25,11 @@ enum Phase {
 }
 
 /// The request side. An answer means that no upstream is asked.
-pub async fn request(connection: &Connection, x: &mut Exchange, input: &mut Buf) -> Result<Option<Answer>, Fault> {
+pub async fn request(
+    connection: &Connection,
+    x: &mut Exchange,
+    input: &mut Buf,
+) -> Result<Option<Answer>, Fault> {
     let (globals, own) = chains(x);
     if idle(&globals, |chain| chain.rewrite.is_empty() && chain.access.is_empty())
         && idle(&own, |chain| chain.rewrite.is_empty() && chain.access.is_empty())
@@ -61,7 +65,8 @@ pub async fn response(connection: &Connection, x: &mut Exchange) -> Result<Optio
 
 /// Whether any plugin wants to edit tries.
 pub fn edits_attempts(x: &Exchange) -> bool {
-    let wants = |chain: &Option<Rc<CoreChain>>| chain.as_ref().is_some_and(|chain| !chain.chain.attempt.is_empty());
+    let wants =
+        |chain: &Option<Rc<CoreChain>>| chain.as_ref().is_some_and(|chain| !chain.chain.attempt.is_empty());
     let (globals, own) = chains(x);
     wants(&globals) || wants(&own)
 }
@@ -162,7 +167,12 @@ async fn ask(
 }
 
 /// Reads the whole request body into the exchange, which then sends it as one.
-async fn need_body(connection: &Connection, x: &mut Exchange, input: &mut Buf, max: usize) -> Result<(), Fault> {
+async fn need_body(
+    connection: &Connection,
+    x: &mut Exchange,
+    input: &mut Buf,
+    max: usize,
+) -> Result<(), Fault> {
     if x.kept_body.is_some() {
         return Ok(());
     }
@@ -178,4 +188,3 @@ async fn need_body(connection: &Connection, x: &mut Exchange, input: &mut Buf, m
     x.kept_body = Some(body);
     Ok(())
 }
-

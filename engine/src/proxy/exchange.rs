@@ -193,7 +193,14 @@ impl Exchange {
         if !self.added.is_empty() {
             self.added.clear();
         }
-        for scratch in [&mut self.scratch, &mut self.replay, &mut self.method, &mut self.target, &mut self.path, &mut self.host] {
+        for scratch in [
+            &mut self.scratch,
+            &mut self.replay,
+            &mut self.method,
+            &mut self.target,
+            &mut self.path,
+            &mut self.host,
+        ] {
             scratch.clear();
             scratch.shrink_to(SCRATCH_KEPT_MAX);
         }
@@ -339,7 +346,9 @@ impl Vars for Exchange {
                 None => self.query_bytes().map(Cow::Borrowed),
             },
             Var::RouteId => self.route.as_ref().map(|route| Cow::Owned(route.plan.id().as_bytes().to_vec())),
-            Var::RouteName => self.route.as_ref().map(|route| Cow::Owned(route.plan.name().as_bytes().to_vec())),
+            Var::RouteName => {
+                self.route.as_ref().map(|route| Cow::Owned(route.plan.name().as_bytes().to_vec()))
+            }
             Var::ServiceId => {
                 let route = self.route.as_ref()?;
                 route.plan.service_id().map(|id| Cow::Owned(id.as_bytes().to_vec()))

@@ -41,7 +41,8 @@ pub fn record(connection: &Connection, x: &mut Exchange) {
         stats.no_route.count(x.status);
     }
     let has_end = |chain: &Rc<crate::plan::CoreChain>| !chain.chain.end.is_empty();
-    if x.globals.as_ref().is_some_and(has_end) || x.route.as_ref().is_some_and(|route| has_end(&route.chain)) {
+    if x.globals.as_ref().is_some_and(has_end) || x.route.as_ref().is_some_and(|route| has_end(&route.chain))
+    {
         let record = plugins::Record {
             status: x.status,
             body_bytes_in: x.body_bytes_in,

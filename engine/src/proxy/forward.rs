@@ -132,9 +132,7 @@ async fn attempt(
 
 fn connect_error(error: &ConnectError) -> TryError {
     let (failure, fault) = match error {
-        ConnectError::TimedOut => {
-            (Failure::ConnectTimeout, Fault::answer(504, Term::UpstreamConnectTimeout))
-        }
+        ConnectError::TimedOut => (Failure::ConnectTimeout, Fault::answer(504, Term::UpstreamConnectTimeout)),
         ConnectError::ClientGone => (Failure::NotSent, Fault::CLIENT_GONE),
         ConnectError::Io(error) => {
             tracing::debug!(%error, "cannot connect to an upstream");

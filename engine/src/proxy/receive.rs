@@ -274,4 +274,3 @@ impl std::fmt::Write for AddressText {
         Ok(())
     }
 }
-

@@ -73,7 +73,13 @@ impl Upload {
     }
 
     /// Carries the body to its end, or to the first failure of either side.
-    pub async fn pump(mut self, connection: &Connection, link: &Link, times: Timeouts, shared: &Shared) -> Self {
+    pub async fn pump(
+        mut self,
+        connection: &Connection,
+        link: &Link,
+        times: Timeouts,
+        shared: &Shared,
+    ) -> Self {
         let wheel = &connection.worker.wheel;
         let client = wheel.watch(connection.socket.raw_fd());
         let upstream = wheel.watch(link.socket.raw_fd());
@@ -143,7 +149,13 @@ impl Upload {
         self
     }
 
-    async fn finish(&mut self, link: &Link, upstream: &crate::deadline::Watch, times: Timeouts, shared: &Shared) {
+    async fn finish(
+        &mut self,
+        link: &Link,
+        upstream: &crate::deadline::Watch,
+        times: Timeouts,
+        shared: &Shared,
+    ) {
         if self.framing == Framing::Chunked {
             let mut end = Vec::new();
             last_chunk(self.reader.trailers(), &mut end);
@@ -160,7 +172,8 @@ impl Upload {
 
     /// A body that goes on for long is carried in large pieces.
     fn room(&mut self) {
-        let large = self.reader.left().is_none_or(|left| left > 16 * 1024) && self.reader.received > 16 * 1024;
+        let large =
+            self.reader.left().is_none_or(|left| left > 16 * 1024) && self.reader.received > 16 * 1024;
         if self.input.is_vacant() || (large && self.input.room() < 32 * 1024) {
             self.input = Buf::take(if large { Class::Bulk } else { Class::Read });
         }

@@ -69,7 +69,8 @@ fn start(toml: &str) -> (Engine, u16, engine::observe::AccessWriter) {
     let plan = engine::plan::compile(&document, &feeds, None, 1, &mut report)
         .unwrap_or_else(|| panic!("{}", report.render(false)));
     let sockets = engine::listen::bind(plan.listeners(), 1, &HashMap::new()).expect("a port");
-    let port = sockets.bound[0].address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let port =
+        sockets.bound[0].address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     let path = std::env::temp_dir().join(format!("ringway-allocations-{}", std::process::id()));
     let (log, writer) =
         engine::observe::log::open(engine::observe::log::Sink::Path(path)).expect("a file to log to");
