@@ -100,3 +100,36 @@ pub enum Format {
     /// As one JSON document
     Json,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// clap's own check of the definition: no name or flag twice, no impossible default.
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn command_lines() {
+        let check = |line: &str, good: bool| {
+            let parsed = Arguments::try_parse_from(line.split(' '));
+            assert_eq!(parsed.is_ok(), good, "{line}: {parsed:?}");
+        };
+        check("ringway run -c a.toml", true);
+        check("ringway check --config a.toml --format json", true);
+        check("ringway check --format yaml", false);
+        check("ringway explain GET /a -H X:1 -H Y:2 --client 10.0.0.1", true);
+        check("ringway explain GET", false);
+        check("ringway explain GET /a --client nobody", false);
+        check("ringway reload --wait", true);
+        check("ringway stop --now -c a.toml", true);
+        check("ringway completion fish", true);
+        check("ringway quickstart --listen 127.0.0.1:0", true);
+        check("ringway quickstart --listen 8080", false);
+        check("ringway", false);
+    }
+}
