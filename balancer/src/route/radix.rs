@@ -4,7 +4,7 @@
 //! copies the nodes on its way (`Arc::make_mut`) and shares the rest. A hash map would be a little
 //! faster for exact keys, but it can neither be shared that way nor say which prefixes of a key it holds.
 //!
-//! A node keeps its label, its value and the first bytes of its children inside itself: among 40,000
+//! A node keeps its label, its value and its first four children inside itself: among 40,000
 //! routes a lookup is as slow as the chain of cache misses on its way. Values are copied with their
 //! nodes, so they must be cheap to clone. Depth is bounded by the callers' limits on key length, which also bounds
 //! the recursion of `edit` and of dropping.
@@ -13,8 +13,10 @@ use std::sync::Arc;
 
 /// Label bytes kept inside a node.
 const LABEL_INLINE_MAX: usize = 22;
+/// Children kept inside a node.
+const FEW: usize = 4;
 /// Children found by scanning; more get a table of 256.
-const KEYS_INLINE_MAX: usize = 16;
+const SOME: usize = 16;
 /// Prefixes remembered on one walk down; a key with more of them is walked again for the rest.
 const TRAIL_MAX: usize = 8;
 
@@ -37,19 +39,13 @@ impl<V> Default for Radix<V> {
 
 struct Node<V> {
     label: Label,
-    keys: Keys,
-    children: Vec<Arc<Node<V>>>,
+    children: Children<V>,
     value: Option<V>,
 }
 
 impl<V: Clone> Clone for Node<V> {
     fn clone(&self) -> Self {
-        Node {
-            label: self.label.clone(),
-            keys: self.keys.clone(),
-            children: self.children.clone(),
-            value: self.value.clone(),
-        }
+        Node { label: self.label.clone(), children: self.children.clone(), value: self.value.clone() }
     }
 }
 
@@ -77,69 +73,127 @@ impl Label {
     }
 }
 
-/// The first label byte of each child, in the order of `children`.
-#[derive(Clone)]
-enum Keys {
-    Few([u8; KEYS_INLINE_MAX]),
-    /// By byte: the child's index plus one, 0 for none.
-    Many(Box<[u16; 256]>),
+type Slot<V> = Option<Arc<Node<V>>>;
+
+/// Children by the first byte of their labels. Slots are filled from the front.
+enum Children<V> {
+    Few([u8; FEW], [Slot<V>; FEW]),
+    Some(Box<([u8; SOME], [Slot<V>; SOME])>),
+    /// By byte.
+    All(Box<[Slot<V>; 256]>),
+}
+
+impl<V> Clone for Children<V> {
+    fn clone(&self) -> Self {
+        match self {
+            Children::Few(keys, slots) => Children::Few(*keys, slots.clone()),
+            Children::Some(both) => Children::Some(both.clone()),
+            Children::All(slots) => Children::All(slots.clone()),
+        }
+    }
+}
+
+impl<V> Default for Children<V> {
+    fn default() -> Self {
+        Children::Few([0; FEW], [const { None }; FEW])
+    }
+}
+
+impl<V> Children<V> {
+    /// The children of this list, which have different first bytes.
+    fn of(list: Vec<Arc<Node<V>>>) -> Self {
+        let count = list.len();
+        let keyed = list.into_iter().map(|child| (child.label.bytes()[0], Some(child)));
+        if count <= FEW {
+            let (mut keys, mut slots) = ([0; FEW], [const { None }; FEW]);
+            keyed.zip(keys.iter_mut().zip(&mut slots)).for_each(|(from, (key, slot))| (*key, *slot) = from);
+            Children::Few(keys, slots)
+        } else if count <= SOME {
+            let mut both = Box::new(([0; SOME], [const { None }; SOME]));
+            let (keys, slots) = &mut *both;
+            keyed.zip(keys.iter_mut().zip(slots)).for_each(|(from, (key, slot))| (*key, *slot) = from);
+            Children::Some(both)
+        } else {
+            let mut slots = Box::new([const { None }; 256]);
+            keyed.for_each(|(key, child)| slots[usize::from(key)] = child);
+            Children::All(slots)
+        }
+    }
+
+    fn slots(&self) -> &[Slot<V>] {
+        match self {
+            Children::Few(_, slots) => slots,
+            Children::Some(both) => &both.1,
+            Children::All(slots) => &**slots,
+        }
+    }
+
+    fn slots_mut(&mut self) -> &mut [Slot<V>] {
+        match self {
+            Children::Few(_, slots) => slots,
+            Children::Some(both) => &mut both.1,
+            Children::All(slots) => &mut **slots,
+        }
+    }
+
+    /// Where the child of this first byte is, or would be found empty.
+    fn position(&self, byte: u8) -> Option<usize> {
+        match self {
+            Children::Few(keys, _) => keys.iter().position(|key| *key == byte),
+            Children::Some(both) => both.0.iter().position(|key| *key == byte),
+            Children::All(_) => Some(usize::from(byte)),
+        }
+    }
+
+    // A byte 0 that is sought is found at its own slot: those left empty, with key 0, come after it.
+    fn get(&self, byte: u8) -> Option<&Arc<Node<V>>> {
+        self.slots()[self.position(byte)?].as_ref()
+    }
+
+    fn get_mut(&mut self, byte: u8) -> Option<&mut Arc<Node<V>>> {
+        let at = self.position(byte)?;
+        self.slots_mut()[at].as_mut()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.slots().iter().all(Option::is_none)
+    }
+
+    fn take_all(&mut self) -> Vec<Arc<Node<V>>> {
+        std::mem::take(self).slots_mut().iter_mut().filter_map(Option::take).collect()
+    }
+
+    fn add(&mut self, child: Arc<Node<V>>) {
+        let mut list = self.take_all();
+        list.push(child);
+        *self = Children::of(list);
+    }
+
+    fn remove(&mut self, byte: u8) {
+        let mut list = self.take_all();
+        list.retain(|child| child.label.bytes()[0] != byte);
+        *self = Children::of(list);
+    }
+
+    /// Takes out the child if there is just one.
+    fn take_only(&mut self) -> Option<Arc<Node<V>>> {
+        let Children::Few(_, [first, None, None, None]) = self else { return None };
+        first.take()
+    }
 }
 
 impl<V> Node<V> {
     fn leaf(label: &[u8]) -> Self {
-        Node {
-            label: Label::new(label),
-            keys: Keys::Few([0; KEYS_INLINE_MAX]),
-            children: Vec::new(),
-            value: None,
-        }
-    }
-
-    fn child(&self, byte: u8) -> Option<usize> {
-        match &self.keys {
-            Keys::Few(keys) => keys.iter().take(self.children.len()).position(|&key| key == byte),
-            Keys::Many(table) => usize::from(table[usize::from(byte)]).checked_sub(1),
-        }
-    }
-
-    fn add(&mut self, byte: u8, child: Arc<Node<V>>) -> usize {
-        let index = self.children.len();
-        self.children.push(child);
-        match &mut self.keys {
-            Keys::Few(keys) if index < KEYS_INLINE_MAX => keys[index] = byte,
-            Keys::Few(_) => self.index_children(),
-            Keys::Many(table) => table[usize::from(byte)] = index as u16 + 1,
-        }
-        index
-    }
-
-    fn take_out(&mut self, index: usize) {
-        self.children.swap_remove(index);
-        self.index_children();
-    }
-
-    /// Rebuilds `keys` from the children.
-    fn index_children(&mut self) {
-        let firsts = self.children.iter().map(|child| child.label.bytes()[0]);
-        if self.children.len() <= KEYS_INLINE_MAX {
-            let mut keys = [0; KEYS_INLINE_MAX];
-            keys.iter_mut().zip(firsts).for_each(|(key, first)| *key = first);
-            self.keys = Keys::Few(keys);
-        } else {
-            let mut table = Box::new([0; 256]);
-            firsts.enumerate().for_each(|(index, first)| table[usize::from(first)] = index as u16 + 1);
-            self.keys = Keys::Many(table);
-        }
+        Node { label: Label::new(label), children: Children::default(), value: None }
     }
 
     /// Cuts the label at `at`: what followed becomes the only child.
     fn split(&mut self, at: usize) {
         let rest = Label::new(&self.label.bytes()[at..]);
-        let byte = rest.bytes()[0];
         let mut upper = Node::leaf(&self.label.bytes()[..at]);
         std::mem::swap(self, &mut upper);
         upper.label = rest;
-        self.add(byte, Arc::new(upper));
+        self.children.add(Arc::new(upper));
     }
 
     fn is_empty(&self) -> bool {
@@ -150,10 +204,10 @@ impl<V> Node<V> {
 impl<V: Clone> Node<V> {
     /// A node without a value and with one child is that child under a longer label.
     fn merge(&mut self) {
-        if self.value.is_some() || self.children.len() != 1 {
+        if self.value.is_some() {
             return;
         }
-        let child = self.children.pop().expect("the length was 1");
+        let Some(child) = self.children.take_only() else { return };
         let label = [self.label.bytes(), child.label.bytes()].concat();
         *self = Arc::try_unwrap(child).unwrap_or_else(|shared| (*shared).clone());
         self.label = Label::new(&label);
@@ -172,7 +226,7 @@ impl<V> Radix<V> {
         loop {
             rest = rest.strip_prefix(node.label.bytes())?;
             let Some(&first) = rest.first() else { return node.value.as_ref() };
-            node = &node.children[node.child(first)?];
+            node = node.children.get(first)?;
         }
     }
 
@@ -226,8 +280,8 @@ impl<V> Radix<V> {
                 trail.whole = node.value.as_ref();
                 break;
             };
-            let Some(index) = node.child(first) else { break };
-            node = &node.children[index];
+            let Some(child) = node.children.get(first) else { break };
+            node = child;
         }
         trail
     }
@@ -236,7 +290,7 @@ impl<V> Radix<V> {
     #[cfg(test)]
     pub(crate) fn node_count(&self) -> usize {
         fn count<V>(node: &Node<V>) -> usize {
-            1 + node.children.iter().map(|child| count(child)).sum::<usize>()
+            1 + node.children.slots().iter().flatten().map(|child| count(child)).sum::<usize>()
         }
         self.root.as_deref().map_or(0, count)
     }
@@ -264,11 +318,10 @@ impl<V: Clone + Default> Radix<V> {
             let Some(&first) = rest.first() else {
                 return node.value.get_or_insert_default();
             };
-            let index = match node.child(first) {
-                Some(index) => index,
-                None => node.add(first, Arc::new(Node::leaf(rest))),
-            };
-            slot = &mut node.children[index];
+            if node.children.get(first).is_none() {
+                node.children.add(Arc::new(Node::leaf(rest)));
+            }
+            slot = node.children.get_mut(first).expect("it was there or was added");
         }
     }
 
@@ -290,10 +343,10 @@ fn edit_below<V: Clone>(slot: &mut Arc<Node<V>>, key: &[u8], edit: &mut dyn FnMu
     let node = Arc::make_mut(slot);
     let rest = &key[node.label.bytes().len()..];
     if let Some(&first) = rest.first() {
-        let index = node.child(first).expect("the key leads to a value");
-        edit_below(&mut node.children[index], rest, edit);
-        if node.children[index].is_empty() {
-            node.take_out(index);
+        let child = node.children.get_mut(first).expect("the key leads to a value");
+        edit_below(child, rest, edit);
+        if child.is_empty() {
+            node.children.remove(first);
         }
     } else if edit(node.value.as_mut().expect("the key leads to a value")) {
         node.value = None;
