@@ -43,7 +43,7 @@ pub struct Bound {
 
 /// A listener's id.
 pub fn id(listener: &Listener) -> ListenerId {
-    format!("{}#{}", address_text(&listener.address), listener.name)
+    address_text(&listener.address)
 }
 
 /// An address as people write it.

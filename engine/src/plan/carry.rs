@@ -143,7 +143,7 @@ impl CorePlan {
                 return known.clone();
             }
         }
-        let specs: Vec<_> = plan.endpoints.iter().map(|endpoint| endpoint.spec.clone()).collect();
+        let specs: Vec<_> = plan.endpoints.iter().map(|endpoint| endpoint.spec).collect();
         // The balance goes on where it was if the same endpoints stand in it.
         let group = match &known {
             Some(known) if known.plan.endpoints == plan.endpoints => known.group.take(),

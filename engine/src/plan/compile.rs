@@ -153,7 +153,7 @@ impl Compiler<'_> {
                         list.push(endpoint(
                             SocketAddr::new(*address, *port),
                             node_host(host, *port),
-                            spec.clone(),
+                            spec,
                         ));
                     }
                     self.names.insert(host.clone());

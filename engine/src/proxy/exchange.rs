@@ -19,6 +19,7 @@ use proto::framing::BodyLength;
 use proto::head::{Head, Name, Version};
 
 use super::fault::Term;
+use super::text::AddressTexts;
 use crate::clock;
 use crate::plan::{CoreChain, CoreRoute, Settings, SharedSettings};
 use crate::worker::Worker;
@@ -55,6 +56,8 @@ pub struct Exchange {
     pub host: Vec<u8>,
     /// Port of the Host field, or the listener's.
     pub host_port: u16,
+    /// Kept over requests: the texts of the addresses seen last.
+    pub address_texts: AddressTexts,
     /// Where the query is within `target`, without `?`.
     pub query: Option<(usize, usize)>,
     /// What a `:name` or `*name` of the route's uri matched.
@@ -140,6 +143,7 @@ impl Default for Exchange {
             path: Vec::new(),
             host: Vec::new(),
             host_port: 0,
+            address_texts: AddressTexts::default(),
             query: None,
             params: Params::default(),
             route: None,

@@ -13,6 +13,7 @@ pub mod fault;
 mod finish;
 mod forward;
 mod receive;
+mod text;
 mod tunnel;
 mod upload;
 

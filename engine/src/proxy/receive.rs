@@ -228,13 +228,10 @@ fn drop_consumer_fields(head: &mut Head) {
 }
 
 fn forwarding_fields(x: &mut Exchange) {
-    let mut text = AddressText { bytes: [0; 48], used: 0 };
-    let client = text.write(x.client);
-    x.request.set(b"X-Real-IP", client.as_bytes());
-    let mut text = AddressText { bytes: [0; 48], used: 0 };
     let peer = x.peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
-    let peer = text.write(peer);
-    proto::hop::append_forwarded_for(&mut x.request, peer);
+    let texts = &mut x.address_texts;
+    x.request.set(b"X-Real-IP", texts.client.of(x.client).as_bytes());
+    proto::hop::append_forwarded_for(&mut x.request, texts.peer.of(peer));
     let trusted = x.peer_trusted;
     if !(trusted && x.request.has(Name::XForwardedProto)) {
         x.request.set(b"X-Forwarded-Proto", b"http");
@@ -246,31 +243,8 @@ fn forwarding_fields(x: &mut Exchange) {
         x.request.set(b"X-Forwarded-Host", &x.scratch);
     }
     if !(trusted && x.request.has(Name::XForwardedPort)) {
-        let mut text = AddressText { bytes: [0; 48], used: 0 };
-        x.request.set(b"X-Forwarded-Port", text.write(x.server_port).as_bytes());
-    }
-}
-
-/// Formats an address without an allocation.
-struct AddressText {
-    bytes: [u8; 48],
-    used: usize,
-}
-
-impl AddressText {
-    fn write(&mut self, value: impl std::fmt::Display) -> &str {
-        self.used = 0;
-        // 48 bytes hold the longest IPv6 text; nothing is cut.
-        let _ = std::fmt::Write::write_fmt(self, format_args!("{value}"));
-        std::str::from_utf8(&self.bytes[..self.used]).unwrap_or_default()
-    }
-}
-
-impl std::fmt::Write for AddressText {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let end = self.used + text.len();
-        self.bytes.get_mut(self.used..end).ok_or(std::fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.used = end;
-        Ok(())
+        let mut digits = [0; 20];
+        let port = super::answer::decimal(u64::from(x.server_port), &mut digits);
+        x.request.set(b"X-Forwarded-Port", port);
     }
 }
