@@ -137,7 +137,7 @@ impl Origin {
                     let input = self.ring.input(lane);
                     match wire::scan_head(input) {
                         Err(_) => return self.answer(lane, BAD, true),
-                        Ok(None) => return self.ring.recv(lane),
+                        Ok(None) => return self.receive(lane),
                         Ok(Some(seen)) if seen.coded => return self.answer(lane, BAD, true),
                         Ok(Some(seen)) => {
                             let asked = input.split(|byte| *byte == b' ').nth(1).and_then(wire::parse_target);
@@ -152,7 +152,7 @@ impl Origin {
                     let input = self.ring.input(lane);
                     let count = input.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                     if count == 0 {
-                        return self.ring.recv(lane);
+                        return self.receive(lane);
                     }
                     if !asked.is_some_and(|asked| wire::matches(asked.variant, offset, &input[..count])) {
                         return self.answer(lane, BAD, true);
@@ -166,6 +166,13 @@ impl Origin {
         }
     }
 
+    /// Asks for more, unless that is on its way: an event of this turn may have read ahead of another one.
+    fn receive(&mut self, lane: LaneId) {
+        if !self.ring.receiving(lane) {
+            self.ring.recv(lane);
+        }
+    }
+
     fn respond(&mut self, lane: LaneId, asked: Option<Asked>, close: bool) {
         let Some(asked) = asked else { return self.answer(lane, NOT_FOUND, close) };
         let Some(answer) = self.prepared(asked, close) else { return self.answer(lane, BAD, true) };
@@ -176,8 +183,8 @@ impl Origin {
         let connection = self.connections[lane].as_mut().expect("it has just asked");
         connection.stage = Stage::Waiting { answer, close };
         self.delayed.push(Reverse((at, lane, connection.number)));
-        if !self.ring.receiving(lane) && !self.ring.full(lane) {
-            self.ring.recv(lane); // so that a client that leaves is seen
+        if !self.ring.full(lane) {
+            self.receive(lane); // so that a client that leaves is seen
         }
     }
 
@@ -186,8 +193,8 @@ impl Origin {
         connection.stage = Stage::Answering { close };
         self.ring.send(lane, answer);
         // The next request's receive goes out in the same submission.
-        if !close && !self.ring.receiving(lane) && self.ring.input(lane).is_empty() {
-            self.ring.recv(lane);
+        if !close && self.ring.input(lane).is_empty() {
+            self.receive(lane);
         }
     }
 

@@ -241,7 +241,7 @@ impl Shape {
         for index in 0..self.headers {
             text.push_str(&format!(
                 "X-Field-{index:02}: value-{index:02}-{}\r\n",
-                "abcdefghijklmnopqrstuvwxyz0123"
+                "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
             ));
         }
         if self.close {
@@ -292,7 +292,8 @@ mod tests {
 
     #[test]
     fn heads() {
-        let check = |text: &str, expected: Result<Option<(usize, Option<u64>, bool, bool)>, &'static str>| {
+        type Expected = Result<Option<(usize, Option<u64>, bool, bool)>, &'static str>;
+        let check = |text: &str, expected: Expected| {
             let got = scan_head(text.as_bytes())
                 .map(|seen| seen.map(|s| (s.head_bytes, s.content_length, s.close, s.coded)));
             assert_eq!(got, expected, "{text:?}");
