@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balancer::retry::RetryPolicy;
-use balancer::route::{Predicate, RouteKey, Table};
+use balancer::route::{place, Predicate, RouteKey, Table};
 use balancer::upstream::NodeSpec;
 use config::{Document, NodeAddress, Report, UpstreamRef};
 use proto::head::HeadLimits;
@@ -37,7 +37,7 @@ pub fn compile(
         Compiler { doc, feeds, prev, report, upstreams: HashMap::new(), names: BTreeSet::new() };
     compiler.named_upstreams();
     let globals = compiler.globals();
-    let (table, routes, slots) = compiler.routes();
+    let Routes { table, by_id: routes, places, slots } = compiler.routes();
     let Compiler { upstreams, names, .. } = compiler;
     let failed =
         report.problems()[before..].iter().any(|problem| problem.severity == config::Severity::Error);
@@ -48,6 +48,7 @@ pub fn compile(
         settings: Arc::new(settings(doc)),
         table,
         routes,
+        places,
         addresses: addresses(&upstreams),
         upstreams,
         globals,
@@ -83,6 +84,32 @@ fn settings(doc: &Document) -> Settings {
         response_head,
         limits,
     }
+}
+
+/// The routing part of a plan.
+struct Routes {
+    table: Table<RoutePlan>,
+    by_id: HashMap<String, Arc<RoutePlan>>,
+    places: HashMap<String, u64>,
+    slots: Slots,
+}
+
+impl Routes {
+    fn empty(mode: config::RouterMode) -> Self {
+        Self {
+            table: Table::new(mode),
+            by_id: HashMap::new(),
+            places: HashMap::new(),
+            slots: Slots::default(),
+        }
+    }
+}
+
+/// What a route takes from other resources.
+struct Parts {
+    service: Option<Arc<config::Service>>,
+    plugin_config: Option<Arc<config::PluginConfig>>,
+    upstream: Option<Arc<UpstreamPlan>>,
 }
 
 struct Compiler<'a> {
@@ -150,11 +177,7 @@ impl Compiler<'_> {
                 NodeAddress::Name { host, port } => {
                     let resolved = self.feeds.addresses.get(host);
                     for address in resolved.into_iter().flatten() {
-                        list.push(endpoint(
-                            SocketAddr::new(*address, *port),
-                            node_host(host, *port),
-                            spec,
-                        ));
+                        list.push(endpoint(SocketAddr::new(*address, *port), node_host(host, *port), spec));
                     }
                     self.names.insert(host.clone());
                 }
@@ -175,53 +198,86 @@ impl Compiler<'_> {
         Chain::build(entries, self.feeds, self.report)
     }
 
-    fn routes(&mut self) -> (Table<RoutePlan>, HashMap<String, Arc<RoutePlan>>, Slots) {
+    fn routes(&mut self) -> Routes {
         let mode = self.doc.server.router;
         let prev = self.prev.filter(|prev| prev.document.server.router == mode);
-        let (mut table, mut slots) = match prev {
-            Some(prev) => (prev.table.clone(), prev.slots.clone()),
-            None => (Table::new(mode), Slots::default()),
+        let mut next = match prev {
+            Some(prev) => Routes {
+                table: prev.table.clone(),
+                slots: prev.slots.clone(),
+                by_id: HashMap::with_capacity(self.doc.routes.len()),
+                places: HashMap::with_capacity(self.doc.routes.len()),
+            },
+            None => Routes::empty(mode),
         };
-        let services: HashMap<&str, &Arc<config::Service>> =
-            self.doc.services.iter().map(|service| (service.id.as_str(), service)).collect();
-        let configs: HashMap<&str, &Arc<config::PluginConfig>> =
-            self.doc.plugin_configs.iter().map(|config| (config.id.as_str(), config)).collect();
-        let mut routes = HashMap::with_capacity(self.doc.routes.len());
-        let mut fresh = Vec::new();
         // `status = 0` takes a route out.
-        for source in self.doc.routes.iter().filter(|route| route.status != 0) {
-            let service = source.service_id.as_deref().and_then(|id| services.get(id).copied().cloned());
-            let config = source.plugin_config_id.as_deref().and_then(|id| configs.get(id).copied().cloned());
-            let upstream = self.route_upstream(source, service.as_deref());
+        let sources: Vec<&Arc<config::Route>> =
+            self.doc.routes.iter().filter(|route| route.status != 0).collect();
+        // Routes of equal rank are tried in the document's order, after a reload too.
+        let before: Vec<Option<u64>> =
+            sources.iter().map(|source| prev.and_then(|prev| prev.places.get(&source.id).copied())).collect();
+        let places = place::assign(&before);
+        let mut fresh = Vec::new();
+        let mut moved = Vec::new();
+        for ((source, parts), (place, before)) in
+            sources.iter().zip(self.parts(&sources)).zip(places.iter().zip(&before))
+        {
             let old = prev.and_then(|prev| prev.routes.get(&source.id));
+            next.places.insert(source.id.clone(), *place);
             match old {
-                Some(old) if old.same(source, service.as_ref(), config.as_ref(), upstream.as_ref()) => {
-                    routes.insert(source.id.clone(), old.clone());
+                Some(old) if old.same(source, &parts) => {
+                    next.by_id.insert(source.id.clone(), old.clone());
+                    if *before != Some(*place) {
+                        moved.push((old.clone(), *place));
+                    }
                 }
-                _ => fresh.push((source, service, config, upstream)),
+                _ => fresh.push((*source, parts, *place)),
             }
         }
         // Out first, so that a changed route never meets its own former self.
         for old in prev.iter().flat_map(|prev| prev.routes.values()) {
-            if !routes.get(old.id()).is_some_and(|kept| Arc::ptr_eq(kept, old)) {
-                table.remove(&old.key, old);
-                slots.free.push(old.slot);
+            if !next.by_id.get(old.id()).is_some_and(|kept| Arc::ptr_eq(kept, old)) {
+                next.table.remove(&old.key, old);
+                next.slots.free.push(old.slot);
             }
         }
-        for (source, service, config, upstream) in fresh {
-            let Some(route) = self.route(source, service, config, upstream, slots.take()) else { continue };
-            let route = Arc::new(route);
-            if let Err(error) = table.insert(&route.key, route.clone()) {
-                self.report.error(
-                    source.place,
-                    format!("route `{}`: {error}", source.id),
-                    "write another pattern",
-                );
-                continue;
-            }
-            routes.insert(source.id.clone(), route);
+        for (route, place) in moved {
+            next.table.remove(&route.key, &route);
+            self.insert(&mut next, route, place);
         }
-        (table, routes, slots)
+        for (source, parts, place) in fresh {
+            let slot = next.slots.take();
+            if let Some(route) = self.route(source, parts, slot) {
+                self.insert(&mut next, Arc::new(route), place);
+            }
+        }
+        next
+    }
+
+    /// What each route takes from other resources, in the same order.
+    fn parts(&mut self, sources: &[&Arc<config::Route>]) -> Vec<Parts> {
+        let services: HashMap<&str, &Arc<config::Service>> =
+            self.doc.services.iter().map(|service| (service.id.as_str(), service)).collect();
+        let configs: HashMap<&str, &Arc<config::PluginConfig>> =
+            self.doc.plugin_configs.iter().map(|config| (config.id.as_str(), config)).collect();
+        let parts = sources.iter().map(|source| {
+            let service = source.service_id.as_deref().and_then(|id| services.get(id).copied().cloned());
+            let config = source.plugin_config_id.as_deref().and_then(|id| configs.get(id).copied().cloned());
+            let upstream = self.route_upstream(source, service.as_deref());
+            Parts { service, plugin_config: config, upstream }
+        });
+        parts.collect()
+    }
+
+    fn insert(&mut self, next: &mut Routes, route: Arc<RoutePlan>, place: u64) {
+        let source = &route.source;
+        match next.table.insert_at(&route.key, place, route.clone()) {
+            Ok(()) => drop(next.by_id.insert(source.id.clone(), route)),
+            Err(error) => {
+                let what = format!("route `{}`: {error}", source.id);
+                self.report.error(source.place, what, "write another pattern");
+            }
+        }
     }
 
     fn route_upstream(
@@ -240,14 +296,8 @@ impl Compiler<'_> {
         }
     }
 
-    fn route(
-        &mut self,
-        source: &Arc<config::Route>,
-        service: Option<Arc<config::Service>>,
-        plugin_config: Option<Arc<config::PluginConfig>>,
-        upstream: Option<Arc<UpstreamPlan>>,
-        slot: usize,
-    ) -> Option<RoutePlan> {
+    fn route(&mut self, source: &Arc<config::Route>, parts: Parts, slot: usize) -> Option<RoutePlan> {
+        let Parts { service, plugin_config, upstream } = parts;
         let own = source.plugins.iter().map(|entry| (entry, format!("route:{}", source.id)));
         let configured = plugin_config.iter().flat_map(|config| {
             config.plugins.iter().map(|entry| (entry, format!("plugin_config:{}", config.id)))
@@ -289,22 +339,16 @@ impl Compiler<'_> {
 }
 
 impl RoutePlan {
-    fn same(
-        &self,
-        source: &config::Route,
-        service: Option<&Arc<config::Service>>,
-        plugin_config: Option<&Arc<config::PluginConfig>>,
-        upstream: Option<&Arc<UpstreamPlan>>,
-    ) -> bool {
-        let same_upstream = match (&self.upstream, upstream) {
+    fn same(&self, source: &config::Route, parts: &Parts) -> bool {
+        let same_upstream = match (&self.upstream, &parts.upstream) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             (None, None) => true,
             _ => false,
         };
         same_upstream
             && *self.source == *source
-            && self.service.as_ref() == service
-            && self.plugin_config.as_ref() == plugin_config
+            && self.service == parts.service
+            && self.plugin_config == parts.plugin_config
     }
 }
 
@@ -322,5 +366,65 @@ fn node_host(host: &impl ToString, port: u16) -> String {
         host
     } else {
         format!("{host}:{port}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(routes: &str, prev: Option<&Arc<Plan>>) -> Arc<Plan> {
+        let mut text = "[server]\nlisten = \"127.0.0.1:0\"\n".to_owned();
+        for route in routes.split_whitespace() {
+            // `name=method` on one uri: equals, told apart by a condition alone.
+            let (name, method) = route.split_once('=').expect("name=method");
+            text += &format!(
+                "[[routes]]\nname = \"{name}\"\nuri = \"/a\"\nmethods = [\"{method}\"]\nupstream = \"127.0.0.1:1\"\n"
+            );
+        }
+        let (document, mut report) = config::parse_str("t.toml", &text, &config::MapEnv::default());
+        let document = Arc::new(document.unwrap_or_else(|| panic!("{}", report.render(false))));
+        let feeds = Feeds { addresses: Default::default(), shared: plugins::SharedState::default() };
+        let generation = prev.map_or(1, |prev| prev.generation() + 1);
+        compile(&document, &feeds, prev, generation, &mut report).expect("a good document")
+    }
+
+    /// The candidates of `/a` in the order in which they are asked.
+    fn order(plan: &Plan) -> String {
+        let mut names = Vec::new();
+        let mut params = balancer::route::Params::default();
+        plan.table().find(b"h", 80, b"/a", &mut params, &mut |route, _| {
+            names.push(route.id().to_owned());
+            false
+        });
+        names.join(" ")
+    }
+
+    fn check(documents: &[&str], expected: &str) {
+        let mut last: Option<Arc<Plan>> = None;
+        for document in documents {
+            last = Some(plan(document, last.as_ref()));
+        }
+        let last = last.expect("a document");
+        assert_eq!(order(&last), expected, "{documents:?}");
+        assert_eq!(last.route_count(), expected.split_whitespace().count());
+    }
+
+    #[test]
+    fn a_reload_gives_what_a_restart_would() {
+        check(&["a=GET b=GET c=GET"], "a b c");
+        check(&["a=GET b=GET", "a=PUT b=GET"], "a b"); // changed, not moved behind
+        check(&["b=GET", "a=GET b=GET c=GET"], "a b c");
+        check(&["a=GET b=GET c=GET", "c=GET a=GET"], "c a"); // moved and gone
+        check(&["a=GET b=GET", "b=GET", "c=GET b=GET a=GET"], "c b a");
+    }
+
+    #[test]
+    fn what_stays_is_shared() {
+        let first = plan("a=GET b=GET", None);
+        let second = plan("a=PUT b=GET", Some(&first));
+        assert!(Arc::ptr_eq(&first.routes["b"], &second.routes["b"]));
+        assert!(!Arc::ptr_eq(&first.routes["a"], &second.routes["a"]));
+        assert!(!Arc::ptr_eq(&first.upstreams["route:a"], &second.upstreams["route:b"]));
     }
 }

@@ -63,6 +63,8 @@ pub struct Plan {
     routes: HashMap<String, Arc<RoutePlan>>,
     upstreams: HashMap<String, Arc<UpstreamPlan>>,
     globals: Arc<Chain>,
+    /// Each route's place among its equals: the document's order.
+    places: HashMap<String, u64>,
     slots: Slots,
     names: Vec<String>,
     addresses: HashSet<Address>,

@@ -55,9 +55,11 @@ pub async fn run(connection: &Connection, x: &mut Exchange, input: &mut Buf) -> 
     let upstream = route.upstream.clone().ok_or(none)?;
     let times = route.plan.timeouts();
     let mut tried = Tried::default();
+    let mut last = none;
+    let mut sent = false;
     loop {
         let picked = upstream.group.borrow_mut().pick(&tried);
-        let Some(index) = picked else { return Err(none) };
+        let Some(index) = picked else { return Err(last) };
         tried.add(index);
         x.tries += 1;
         if x.tries > 1 {
@@ -69,6 +71,8 @@ pub async fn run(connection: &Connection, x: &mut Exchange, input: &mut Buf) -> 
             Err(error) => error,
         };
         x.note_try(error.fault.status);
+        last = error.fault;
+        sent |= error.sent;
         if error.fault.term == Term::ClientAbort || x.response_begun {
             return Err(error.fault);
         }
@@ -79,7 +83,7 @@ pub async fn run(connection: &Connection, x: &mut Exchange, input: &mut Buf) -> 
             &upstream.plan.retry,
             x.request.method(),
             error.failure,
-            error.sent,
+            sent,
             replayable,
             x.tries,
             elapsed,

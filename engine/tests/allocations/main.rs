@@ -115,7 +115,10 @@ fn check(name: &str, plugins: &str, request: &[u8]) {
     requests(&mut stream, MEASURED, request);
     let allocations = counting_allocator::allocations() - before;
     let ticks = began.elapsed().as_millis() as u64 / engine::deadline::TICK_MILLIS + 1;
-    assert!(allocations <= OTHER_MAX + ticks * PER_TICK_MAX, "{name}: {allocations} allocations over {MEASURED} requests");
+    assert!(
+        allocations <= OTHER_MAX + ticks * PER_TICK_MAX,
+        "{name}: {allocations} allocations over {MEASURED} requests"
+    );
     engine.send(0, Command::Stop);
     engine.join();
     drop(writer);
