@@ -192,7 +192,7 @@ impl Run<'_> {
     /// The subjects that can be asked for this case; the others become a row each.
     fn fit<'r>(&mut self, case: &Case, ready: &'r [Ready]) -> Result<Vec<&'r Ready>, String> {
         let mut fit = Vec::new();
-        for one in ready {
+        for one in ready.iter().filter(|one| !one.0.kind.is_idle_copy(case)) {
             let Some(reason) = one.0.kind.lacks(case.profile) else {
                 fit.push(one);
                 continue;

@@ -13,7 +13,7 @@ pub struct Options {
     #[arg(long, default_value = "all")]
     pub scenarios: String,
     /// Subjects, separated by commas; those that are not installed are skipped and named.
-    #[arg(long, default_value = "ringway,relay,nginx,haproxy,pingora,monoio-http")]
+    #[arg(long, default_value = "ringway,relay,nginx,nginx-tuned,haproxy,haproxy-tuned,pingora,monoio-http")]
     pub subjects: String,
     /// Length of a window, in seconds.
     #[arg(long, default_value_t = 0.2)]

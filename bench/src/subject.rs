@@ -8,7 +8,7 @@ use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
-use crate::scenario::Profile;
+use crate::scenario::{Case, Profile};
 use crate::template;
 
 /// Which program.
@@ -20,8 +20,12 @@ pub enum Kind {
     Relay,
     /// nginx from the distribution.
     Nginx,
+    /// The same with larger buffers, which make large bodies cheaper.
+    NginxTuned,
     /// HAProxy from the distribution.
     Haproxy,
+    /// The same with larger buffers.
+    HaproxyTuned,
     /// A proxy on Pingora, `bench/peers/pingora`.
     Pingora,
     /// A proxy on monoio-http, `bench/peers/monoio-http`.
@@ -29,17 +33,23 @@ pub enum Kind {
 }
 
 /// All kinds with the names by which they are asked for.
-const KINDS: [(&str, Kind); 6] = [
+const KINDS: [(&str, Kind); 8] = [
     ("ringway", Kind::Ringway),
     ("relay", Kind::Relay),
     ("nginx", Kind::Nginx),
+    ("nginx-tuned", Kind::NginxTuned),
     ("haproxy", Kind::Haproxy),
+    ("haproxy-tuned", Kind::HaproxyTuned),
     ("pingora", Kind::Pingora),
     ("monoio-http", Kind::MonoioHttp),
 ];
 
 /// What the subjects are by default: all of them, and ours a second time.
-pub const DEFAULT: &str = "ringway,ringway-b,relay,nginx,haproxy,pingora,monoio-http";
+pub const DEFAULT: &str =
+    "ringway,ringway-b,relay,nginx,nginx-tuned,haproxy,haproxy-tuned,pingora,monoio-http";
+
+/// From this length of a body on the tuned peers differ from the others; below they are left out.
+const TUNED_BYTES_MIN: u64 = 16 * 1024;
 
 /// One subject of a run; `NAME-b` is a second copy, to see what the noise alone does.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -124,8 +134,8 @@ impl Kind {
         let (path, arguments, install): (_, &[&str], _) = match self {
             Kind::Ringway => (own("release/ringway"), &["--version"], "cargo build --release -p cli"),
             Kind::Relay => (std::env::current_exe().ok(), &["--version"], "cargo build --release -p bench"),
-            Kind::Nginx => (installed("nginx"), &["-v"], "apt-get install nginx-light"),
-            Kind::Haproxy => (installed("haproxy"), &["-v"], "apt-get install haproxy"),
+            Kind::Nginx | Kind::NginxTuned => (installed("nginx"), &["-v"], "apt-get install nginx-light"),
+            Kind::Haproxy | Kind::HaproxyTuned => (installed("haproxy"), &["-v"], "apt-get install haproxy"),
             Kind::Pingora => {
                 let place = own("peers/release/pingora-peer");
                 (
@@ -142,6 +152,20 @@ impl Kind {
         let path = path.ok_or(install)?;
         let version = version_of(&path, arguments);
         Ok(Program { path, version })
+    }
+
+    /// What the tuned peers have in place of the buffers that their programs ship with: measured, the best of several.
+    fn buffers(self) -> &'static str {
+        match self {
+            Kind::NginxTuned => "proxy_buffer_size 16k; proxy_buffers 8 16k; proxy_busy_buffers_size 32k;",
+            Kind::HaproxyTuned => "tune.bufsize 65536",
+            _ => "",
+        }
+    }
+
+    /// Whether it is left out of a case without a word, since it would be its untuned sibling again.
+    pub fn is_idle_copy(self, case: &Case) -> bool {
+        matches!(self, Kind::NginxTuned | Kind::HaproxyTuned) && case.bytes < TUNED_BYTES_MIN
     }
 
     /// Why a profile cannot be asked of it, where it cannot.
@@ -173,7 +197,7 @@ impl Kind {
                     include_str!("../peers/ringway.routes.toml"),
                 ),
             )],
-            Kind::Nginx => vec![(
+            Kind::Nginx | Kind::NginxTuned => vec![(
                 "nginx.conf",
                 choose(
                     include_str!("../peers/nginx.bare.conf"),
@@ -181,7 +205,7 @@ impl Kind {
                     include_str!("../peers/nginx.routes.conf"),
                 ),
             )],
-            Kind::Haproxy => vec![
+            Kind::Haproxy | Kind::HaproxyTuned => vec![
                 (
                     "haproxy.conf",
                     choose(
@@ -219,10 +243,11 @@ impl Kind {
             ("core", core.as_str()),
             ("descriptors", descriptors.as_str()),
             ("connections", connections.as_str()),
+            ("buffers", self.buffers()),
             ("directory", directory.as_ref()),
         ];
         let mut digest = Sha256::new();
-        digest.update(format!("{self:?} {} {}", profile.name(), profile.routes()));
+        digest.update(format!("{self:?} {} {} {}", profile.name(), profile.routes(), self.buffers()));
         let mut first = None;
         for (name, text) in self.templates(profile) {
             digest.update(text);
@@ -238,8 +263,8 @@ impl Kind {
         let arguments: Vec<&str> = match self {
             Kind::Ringway => vec!["run", "-c", &config],
             Kind::Relay => [&["relay"], &addresses[..]].concat(),
-            Kind::Nginx => vec!["-c", &config, "-e", "stderr"],
-            Kind::Haproxy => vec!["-db", "-f", &config],
+            Kind::Nginx | Kind::NginxTuned => vec!["-c", &config, "-e", "stderr"],
+            Kind::Haproxy | Kind::HaproxyTuned => vec!["-db", "-f", &config],
             Kind::Pingora if profile == Profile::Gateway => {
                 [&addresses[..], &["--gateway-log", &log]].concat()
             }
@@ -289,7 +314,7 @@ mod tests {
         };
         check("relay, nginx,relay", &[("relay", Kind::Relay), ("nginx", Kind::Nginx)]);
         check("ringway,ringway-b", &[("ringway", Kind::Ringway), ("ringway-b", Kind::Ringway)]);
-        assert_eq!(parse_list(DEFAULT).map(|all| all.len()), Ok(7));
+        assert_eq!(parse_list(DEFAULT).map(|all| all.len()), Ok(9));
         assert!(parse_list("envoy").is_err_and(|message| message.contains("haproxy")));
         assert!(parse_list(" , ").is_err());
     }

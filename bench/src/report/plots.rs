@@ -33,6 +33,8 @@ fn color(name: &str) -> &'static str {
         "ringway-b" => "#56b4e9",
         "relay" => "#777777",
         "nginx" => "#009e73",
+        "nginx-tuned" => "#66c2a5",
+        "haproxy-tuned" => "#f0c75e",
         "haproxy" => "#e69f00",
         "pingora" => "#d55e00",
         "monoio-http" => "#cc79a7",

@@ -107,7 +107,8 @@ impl Summary {
 
 /// The order in tables and plots: ours, the floor, the peers; a second copy after its first.
 fn rank(name: &str) -> usize {
-    const ORDER: [&str; 6] = ["ringway", "relay", "nginx", "haproxy", "pingora", "monoio-http"];
+    const ORDER: [&str; 8] =
+        ["ringway", "relay", "nginx", "nginx-tuned", "haproxy", "haproxy-tuned", "pingora", "monoio-http"];
     let plain = name.strip_suffix("-b").unwrap_or(name);
     ORDER.iter().position(|known| *known == plain).unwrap_or(ORDER.len())
 }

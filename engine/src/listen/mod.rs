@@ -18,8 +18,9 @@ use std::sync::Arc;
 use config::{ListenAddress, Listener};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-/// What tells one listener from another: its address as written. Two documents
-/// that write the same address mean the same socket.
+/// What tells one listener from another: its address as written, and for a port
+/// that the kernel chooses its name too. Two documents that write the same mean
+/// the same socket, whatever else they say of it.
 pub type ListenerId = String;
 
 /// Sockets bound for a plan: for each new listener one per worker.
@@ -43,7 +44,12 @@ pub struct Bound {
 
 /// A listener's id.
 pub fn id(listener: &Listener) -> ListenerId {
-    address_text(&listener.address)
+    let address = address_text(&listener.address);
+    match &listener.address {
+        ListenAddress::Tcp(tcp) if tcp.port() == 0 => format!("{address}#{}", listener.name),
+        ListenAddress::AllFamilies(0) => format!("{address}#{}", listener.name),
+        _ => address,
+    }
 }
 
 /// An address as people write it.
