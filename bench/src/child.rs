@@ -14,6 +14,8 @@ use rustix::thread::{CpuSet, LinkNameSpaceType};
 
 use crate::procfs;
 
+/// The harness's own program, even after the file it was started from has been built anew.
+pub const OWN: &str = "/proc/self/exe";
 /// How long a process may take to end before it is killed.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Descriptors that a subject may open.
@@ -99,8 +101,7 @@ impl Child {
         stderr: &Path,
     ) -> Result<Child, String> {
         let create = |path: &Path| File::create(path).map_err(|error| format!("{}: {error}", path.display()));
-        let own = std::env::current_exe().map_err(|error| format!("no own path: {error}"))?;
-        let mut command = Command::new(own);
+        let mut command = Command::new(OWN);
         command.arg("launch").args(netns.map(|netns| format!("--netns={netns}")));
         command.arg(format!("--core={core}")).arg("--").args(program);
         command.stdin(Stdio::null()).stdout(create(stdout)?).stderr(create(stderr)?);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::child::Child;
+use crate::child::{Child, OWN};
 use crate::histogram::Histogram;
 use crate::load::Measured;
 use crate::network::{Addresses, Network};
@@ -105,7 +105,7 @@ impl Bench {
     }
 
     /// An empty row of a subject in a case.
-    pub fn row(&self, task: &Task, subject: &Subject, version: &str) -> Row {
+    pub fn row(&self, task: &Task, subject: &Subject, program: Option<&Program>) -> Row {
         Row {
             schema: SCHEMA,
             time_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
@@ -119,7 +119,8 @@ impl Bench {
             seed: self.seed,
             rate: task.rate.map(|(rate, _)| rate),
             rate_percent: task.rate.and_then(|(_, percent)| percent),
-            version: version.to_owned(),
+            version: program.map_or(String::new(), |program| program.version.clone()),
+            program_digest: program.map_or(String::new(), |program| program.digest.clone()),
             machine: self.machine.clone(),
             ..Row::default()
         }
@@ -131,7 +132,7 @@ impl Bench {
     ///
     /// Only when the run was asked to end.
     pub fn measure(&self, task: &Task, subject: &Subject, program: &Program) -> Result<Row, String> {
-        let mut row = self.row(task, subject, &program.version);
+        let mut row = self.row(task, subject, Some(program));
         match self.attempt(task, subject, program, &mut row) {
             Ok(measured) => {
                 fill(&mut row, task, &measured, task.connections(subject.kind, self.descriptors));
@@ -155,8 +156,7 @@ impl Bench {
         let directory = self.scratch.0.join("now");
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-        let own = std::env::current_exe().map_err(|error| format!("no own path: {error}"))?;
-        let own = own.to_string_lossy().into_owned();
+        let own = OWN.to_owned();
         let addresses = self.network.addresses()?;
         let origin_command = [own.clone(), "origin".to_owned(), format!("--listen={}", addresses.origin)];
         let origin = self.start("origin", &origin_command, self.load_core, &directory)?;

@@ -158,6 +158,8 @@ pub struct Row {
     pub load_average: f64,
     /// What the subject says of its version.
     pub version: String,
+    /// Digest of its program.
+    pub program_digest: String,
     /// Digest of its configuration.
     pub config_digest: String,
     /// The machine.

@@ -138,12 +138,12 @@ impl Run<'_> {
         let target = self.options.target.clone().unwrap_or_else(target_folder);
         let mut ready = Vec::new();
         for subject in subjects {
-            match subject.kind.program(&target) {
+            match subject.kind.program(&target, &self.bench.scratch.0) {
                 Ok(program) => ready.push((subject, program)),
                 Err(install) => {
                     eprintln!("bench: {} is not installed; {install}", subject.name);
                     let task = self.task(&scenario::CASES[0], Measure::NotInstalled, None, (0, 0));
-                    let mut row = self.bench.row(&task, &subject, "");
+                    let mut row = self.bench.row(&task, &subject, None);
                     row.void = Some(install.to_owned());
                     row.case.clear();
                     row.scenario.clear();
@@ -198,7 +198,7 @@ impl Run<'_> {
                 continue;
             };
             let task = self.task(case, Measure::NotApplicable, None, (0, 0));
-            let mut row = self.bench.row(&task, &one.0, &one.1.version);
+            let mut row = self.bench.row(&task, &one.0, Some(&one.1));
             row.void = Some(reason.to_owned());
             self.keep(row)?;
         }

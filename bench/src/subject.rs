@@ -8,6 +8,7 @@ use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
+use crate::child::OWN;
 use crate::scenario::{Case, Profile};
 use crate::template;
 
@@ -66,6 +67,8 @@ pub struct Program {
     pub path: PathBuf,
     /// What it says of its version.
     pub version: String,
+    /// Digest of the file.
+    pub digest: String,
 }
 
 /// The addresses and places that a subject is told.
@@ -121,19 +124,20 @@ pub fn parse_list(list: &str) -> Result<Vec<Subject>, String> {
 }
 
 impl Kind {
-    /// Its program, where it is installed or built.
+    /// Its program, where it is installed or built. What is built here is copied to `scratch` first, so that a build meanwhile changes nothing of the run.
     ///
     /// # Errors
     ///
     /// The command that would install it.
-    pub fn program(self, target: &Path) -> Result<Program, &'static str> {
+    pub fn program(self, target: &Path, scratch: &Path) -> Result<Program, &'static str> {
         let own = |name: &str| {
             let path = target.join(name);
-            path.is_file().then_some(path)
+            let copy = scratch.join(path.file_name()?);
+            fs::copy(&path, &copy).ok().map(|_| copy)
         };
         let (path, arguments, install): (_, &[&str], _) = match self {
             Kind::Ringway => (own("release/ringway"), &["--version"], "cargo build --release -p cli"),
-            Kind::Relay => (std::env::current_exe().ok(), &["--version"], "cargo build --release -p bench"),
+            Kind::Relay => (Some(PathBuf::from(OWN)), &["--version"], "cargo build --release -p bench"),
             Kind::Nginx | Kind::NginxTuned => (installed("nginx"), &["-v"], "apt-get install nginx-light"),
             Kind::Haproxy | Kind::HaproxyTuned => (installed("haproxy"), &["-v"], "apt-get install haproxy"),
             Kind::Pingora => {
@@ -151,7 +155,8 @@ impl Kind {
         };
         let path = path.ok_or(install)?;
         let version = version_of(&path, arguments);
-        Ok(Program { path, version })
+        let digest = hex(&Sha256::digest(fs::read(&path).unwrap_or_default())[..8]);
+        Ok(Program { path, version, digest })
     }
 
     /// What the tuned peers have in place of the buffers that their programs ship with: measured, the best of several.
@@ -303,6 +308,7 @@ fn version_of(path: &Path, arguments: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::child::OWN;
     use crate::scenario::CASES;
 
     #[test]
