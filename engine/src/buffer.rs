@@ -21,7 +21,7 @@ pub const HEADROOM: usize = 1024;
 /// Bytes never filled by a read, for a chunk's end and the last chunk.
 pub const TAILROOM: usize = 16;
 /// Free buffers of a class that a trim leaves alone ...
-const TRIM_KEEP: usize = 32;
+const TRIM_KEEP: usize = 16;
 /// ... and how many it frees at the most, so that a tick stays short.
 const TRIM_MAX: usize = 512;
 

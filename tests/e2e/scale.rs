@@ -25,7 +25,8 @@ fn idle_connections_are_cheap() {
     let origin = Origin::named("fine");
     let gateway = Gateway::before(&[origin.address()]);
     let count = affordable(scaled(10_000).max(2000));
-    let goal: u64 = if count >= 10_000 { 1024 } else { 4096 };
+    // With few connections in a debug build, what the allocator keeps once weighs more than what each costs.
+    let goal: u64 = if count >= 10_000 { 1024 } else { 8192 };
     for _ in 0..20 {
         assert_eq!(tests::get(gateway.address(), "/").text(), "fine");
     }

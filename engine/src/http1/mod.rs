@@ -29,7 +29,7 @@ use crate::worker::Worker;
 const QUIET: Duration = Duration::from_secs(1);
 /// When so many of a core's connections hold a buffer and wait, the next ones do
 /// without: a flood of clients that connect and say nothing takes no more memory.
-const WAITING_MAX: usize = 96;
+const WAITING_MAX: usize = 64;
 /// How long what a refused client still sends is read and dropped ...
 const LINGER: Duration = Duration::from_secs(2);
 /// ... and how much of it, in bytes, so that it reads our answer before a reset.
