@@ -155,7 +155,15 @@ impl Drop for Child {
         if self.ended().is_none() {
             // Still ours: a process that was not waited for keeps its number.
             family.iter().for_each(|pid| signal(*pid, Signal::KILL));
-            let _ = self.process.wait();
+            // Bounded: a process that the kernel cannot end (a ring that will not close) must not hold the run up.
+            let end = Instant::now() + PATIENCE;
+            while self.ended().is_none() {
+                if Instant::now() > end {
+                    eprintln!("bench: {} (process {}) does not end, not even killed", self.name, self.id());
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,8 +30,8 @@ pub struct Bench {
     pub load_core: usize,
     /// A folder in memory for configurations, logs and results.
     pub scratch: Scratch,
-    /// Set by SIGINT and SIGTERM.
-    pub stop: Arc<AtomicBool>,
+    /// Number of the signal that asked for the end; 0 before.
+    pub stop: Arc<AtomicUsize>,
     /// The machine.
     pub machine: Machine,
     /// Seed of the run.
@@ -101,7 +101,12 @@ impl Task<'_> {
 impl Bench {
     /// Whether the run was asked to end.
     pub fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.load(Ordering::Relaxed) != 0
+    }
+
+    /// Why the run ends early.
+    fn interruption(&self) -> String {
+        format!("interrupted by signal {}", self.stop.load(Ordering::Relaxed))
     }
 
     /// An empty row of a subject in a case.
@@ -137,7 +142,7 @@ impl Bench {
             Ok(measured) => {
                 fill(&mut row, task, &measured, task.connections(subject.kind, self.descriptors));
             }
-            Err(_) if self.stopped() => return Err("interrupted".to_owned()),
+            Err(_) if self.stopped() => return Err(self.interruption()),
             Err(error) => row.void = Some(error),
         }
         let average = procfs::line("/proc/loadavg");

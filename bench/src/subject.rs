@@ -308,7 +308,6 @@ fn version_of(path: &Path, arguments: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::child::OWN;
     use crate::scenario::CASES;
 
     #[test]
