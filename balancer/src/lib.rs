@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod endpoint;
 pub mod pick;
 pub mod retry;
 pub mod route;

@@ -9,12 +9,17 @@
 //! different endpoints, so that together they are smooth as well.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Duration;
 
+use crate::endpoint::{Change, Outcome, SharedEndpoint};
 use crate::pick::roundrobin::SmoothRoundRobin;
 
 /// What a pick knows of an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeSpec {
+    /// Its address as text: what rings and sticky cookies know it by.
+    pub name: String,
     /// Its share inside its tier.
     pub weight: u32,
     /// Higher goes first.
@@ -23,6 +28,16 @@ pub struct NodeSpec {
     pub backup: bool,
     /// Taken out by the operator.
     pub down: bool,
+    /// No new sessions; sticky ones stay.
+    pub drain: bool,
+    /// nginx's: failures within `fail_timeout` after which it rests for `fail_timeout`; 0 never.
+    pub max_fails: Option<u32>,
+    /// See `max_fails`; default 10 s.
+    pub fail_timeout: Option<Duration>,
+    /// Requests at once over all cores.
+    pub max_conns: Option<u32>,
+    /// To its full share after it came back; zero is at once.
+    pub slow_start: Duration,
 }
 
 /// The endpoints that were tried for one request: a bit set, without memory of its own up to 128.
@@ -71,6 +86,72 @@ impl Tried {
         self.first = 0;
         self.more.clear();
     }
+}
+
+/// What all cores share of an upstream's balance: made once, when a plan is compiled.
+pub struct Rules {
+    nodes: Vec<NodeSpec>,
+}
+
+impl Rules {
+    /// The rules of an upstream over these endpoints. `sticky_key` is what cookies are authenticated with.
+    pub fn new(_source: &config::Upstream, nodes: Vec<NodeSpec>, _sticky_key: &[u8; 32]) -> Rules {
+        Rules { nodes }
+    }
+
+    /// Whether a pick wants a key ([`Ask::key`]).
+    pub fn wants_key(&self) -> bool {
+        false
+    }
+
+    /// Whether loads have to be published ([`Group::publish`]).
+    pub fn wants_loads(&self) -> bool {
+        false
+    }
+
+    /// The endpoint that a sticky cookie names; `None` for a forged or outdated one.
+    pub fn sticky_endpoint(&self, _cookie: &[u8]) -> Option<usize> {
+        None
+    }
+
+    /// The value of the sticky cookie of an endpoint.
+    pub fn sticky_value(&self, _index: usize) -> &str {
+        ""
+    }
+}
+
+/// What a pick is asked with. Times are microseconds since the process began.
+pub struct Ask<'a> {
+    /// Now.
+    pub now: u64,
+    /// What `hash_on` found, or the client's address where that is empty.
+    pub key: &'a [u8],
+    /// What the request's sticky cookie names.
+    pub sticky: Option<usize>,
+    /// The endpoints that this request has tried.
+    pub tried: &'a Tried,
+}
+
+/// What a pick gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Picked {
+    /// This endpoint. The try counts from now on: [`Group::finish`] ends it.
+    Endpoint(usize),
+    /// Those that could be used are at `max_conns`.
+    Full,
+    /// Their circuits are open (503), for so long.
+    Open(Duration),
+    /// There is none, or all were tried.
+    None,
+}
+
+/// Whether a request is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is; [`Group::request_ends`] ends it.
+    Admitted,
+    /// It is shed: the concurrency limit is reached. Try again after so long.
+    Shed(Duration),
 }
 
 /// The balance of one upstream on one worker. The default has no endpoint.
@@ -123,8 +204,18 @@ fn pick_of(balance: &mut SmoothRoundRobin, indexes: &[usize], tried: &Tried) -> 
 }
 
 impl Group {
-    /// The balance of `nodes` on worker number `worker`. Picks are indexes into `nodes`.
-    pub fn new(nodes: &[NodeSpec], worker: usize) -> Group {
+    /// The balance of an upstream on worker number `worker`. Picks are indexes into the rules' nodes, as is
+    /// `shared`. What `before` (the balance that this one follows) knows of the same endpoints goes on,
+    /// as does its turn where nothing changed. `seed` is all of chance that there is.
+    pub fn new(
+        rules: &Arc<Rules>,
+        _shared: &[Arc<SharedEndpoint>],
+        worker: usize,
+        seed: u64,
+        _before: Option<&Group>,
+    ) -> Group {
+        let _ = seed;
+        let nodes = &rules.nodes;
         let mut up: Vec<usize> = (0..nodes.len()).filter(|index| !nodes[*index].down).collect();
         let rank = |index: &usize| (Reverse(nodes[*index].priority), nodes[*index].backup);
         up.sort_by_key(rank);
@@ -132,14 +223,45 @@ impl Group {
         Group { tiers: tiers.collect(), up: up.len() }
     }
 
-    /// The next endpoint that was not tried yet; an only endpoint is picked again. `None` when there is
-    /// no endpoint, or all were tried.
-    pub fn pick(&mut self, tried: &Tried) -> Option<usize> {
+    /// The next endpoint that was not tried yet; an only endpoint is picked again.
+    pub fn pick(&mut self, ask: &Ask<'_>) -> Picked {
         let none = Tried::default();
-        let tried = if self.up == 1 { &none } else { tried };
+        let tried = if self.up == 1 { &none } else { ask.tried };
         let weighted = self.tiers.iter_mut().find_map(|tier| tier.pick(tried));
-        weighted.or_else(|| self.tiers.iter_mut().find_map(|tier| tier.pick_weightless(tried)))
+        let picked = weighted.or_else(|| self.tiers.iter_mut().find_map(|tier| tier.pick_weightless(tried)));
+        picked.map_or(Picked::None, Picked::Endpoint)
     }
+
+    /// Ends a try that a pick began. `micros`: from its beginning to the response head, or to its failure.
+    /// `Some` when the endpoint went out or came back by it: control has to be told then.
+    pub fn finish(&mut self, _index: usize, _outcome: Outcome, _micros: u64, _now: u64) -> Option<Change> {
+        None
+    }
+
+    /// Reads the endpoints' shared health anew: control said that it changed.
+    pub fn refresh(&mut self, _now: u64) {}
+
+    /// Publishes this core's loads for the others and takes in theirs. To be called at least every 5 ms while
+    /// it returns true (there is more to tell).
+    pub fn publish(&mut self, _now: u64) -> bool {
+        false
+    }
+
+    /// A request begins: the retry budget grows by it, and the concurrency limit may shed it.
+    pub fn request_begins(&mut self, _now: u64) -> Admission {
+        Admission::Admitted
+    }
+
+    /// It ends. `micros`: its latency where it was answered in order, for the concurrency limit.
+    pub fn request_ends(&mut self, _micros: Option<u64>, _now: u64) {}
+
+    /// Takes a further try from the retry budget; [`Group::retry_ends`] ends it.
+    pub fn retry_begins(&mut self, _now: u64) -> bool {
+        true
+    }
+
+    /// A further try has ended.
+    pub fn retry_ends(&mut self) {}
 
     /// How many endpoints a further pick could give: those not down and not tried, 1 for an only one.
     pub fn untried(&self, tried: &Tried) -> usize {
@@ -158,23 +280,33 @@ mod tests {
     /// `"5 1p1 0 3b 2d"` (weight, priority, backup, down); expected: tries of one request after
     /// another, requests apart by spaces: each tries until nothing is left or as many as expected.
     fn check(nodes: &str, expected: &str) {
-        let specs: Vec<NodeSpec> = nodes.split(' ').map(spec).collect();
-        let mut group = Group::new(&specs, 0);
+        let mut group = group(nodes, 0);
         let requests: Vec<String> = expected
             .split(' ')
             .map(|tries| {
                 let mut tried = Tried::new();
-                let picks = tries.chars().map(|_| match group.pick(&tried) {
-                    Some(index) => {
+                let picks = tries.chars().map(|_| match group.pick(&ask(&tried)) {
+                    Picked::Endpoint(index) => {
                         tried.add(index);
                         char::from(b'a' + index as u8)
                     }
-                    None => '-',
+                    _ => '-',
                 });
                 picks.collect()
             })
             .collect();
         assert_eq!(requests.join(" "), expected, "{nodes}");
+    }
+
+    fn group(nodes: &str, worker: usize) -> Group {
+        let specs: Vec<NodeSpec> = nodes.split(' ').map(spec).collect();
+        let shared: Vec<_> = specs.iter().map(|_| Arc::new(SharedEndpoint::new(2))).collect();
+        let source = config::Upstream::of("u".into(), Vec::new(), config::Place::NOWHERE);
+        Group::new(&Arc::new(Rules::new(&source, specs, &[7; 32])), &shared, worker, 1, None)
+    }
+
+    fn ask(tried: &Tried) -> Ask<'_> {
+        Ask { now: 0, key: b"", sticky: None, tried }
     }
 
     fn spec(text: &str) -> NodeSpec {
@@ -185,6 +317,7 @@ mod tests {
             priority: priority.parse().expect("a priority"),
             backup: text.contains('b'),
             down: text.contains('d'),
+            ..NodeSpec::default()
         }
     }
 
@@ -223,15 +356,14 @@ mod tests {
 
     #[test]
     fn untried() {
-        let specs: Vec<NodeSpec> = "1 1 0 1b 1d".split(' ').map(spec).collect();
-        let group = Group::new(&specs, 1);
+        let unasked = group("1 1 0 1b 1d", 1);
         let mut tried = Tried::new();
-        assert_eq!(group.untried(&tried), 4);
+        assert_eq!(unasked.untried(&tried), 4);
         tried.add(3);
         tried.add(0);
-        assert_eq!(group.untried(&tried), 2);
-        let mut only = Group::new(&specs[..1], 0);
-        assert_eq!((only.untried(&tried), only.pick(&tried)), (1, Some(0)));
+        assert_eq!(unasked.untried(&tried), 2);
+        let mut only = group("1", 0);
+        assert_eq!((only.untried(&tried), only.pick(&ask(&tried))), (1, Picked::Endpoint(0)));
         assert_eq!(Group::default().untried(&tried), 0);
     }
 }

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 pub use crate::cores::{Buffers, Cores, Count, Driver, Ring};
 pub use crate::listener::{ListenAddress, Listener};
-pub use crate::log::{Access, Diagnostics, Format, Log, Status};
+pub use crate::log::{Access, Control, Diagnostics, Dns, Format, Log, Status};
 pub use crate::node::{Node, NodeAddress};
 pub use crate::place::Sources;
 pub use crate::plugin::{GlobalRule, Meta, PluginConfig, PluginEntry, Plugins};
 pub use crate::route::{Route, Timeouts, UpstreamRef};
-pub use crate::server::{Limits, RouterMode, Server};
+pub use crate::server::{Limits, RouterMode, Secret, Server};
 pub use crate::service::Service;
 pub use crate::upstream::{Keepalive, PassHost, Scheme, Upstream};
 
@@ -29,6 +29,10 @@ pub struct Document {
     pub log: Log,
     /// `[status]`
     pub status: Status,
+    /// `[control]`
+    pub control: Control,
+    /// `[discovery.dns]`
+    pub dns: Dns,
     /// `[cores]`
     pub cores: Cores,
     /// `[[listeners]]` and what `[server] listen` says; never empty.
@@ -54,6 +58,8 @@ impl PartialEq for Document {
         self.server == other.server
             && self.log == other.log
             && self.status == other.status
+            && self.control == other.control
+            && self.dns == other.dns
             && self.cores == other.cores
             && self.listeners == other.listeners
             && self.upstreams == other.upstreams

@@ -22,6 +22,7 @@
 //! is the engine's; the settings of plugins are the `plugins` crate's.
 #![forbid(unsafe_code)]
 
+pub mod balance;
 mod check;
 pub mod cores;
 pub mod diff;

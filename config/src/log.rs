@@ -63,6 +63,26 @@ pub struct Status {
     pub listen: Option<SocketAddr>,
 }
 
+/// `[control]`: where operators look into the running gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Where `/v1/...` is served; `None` is `listen = "off"`.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Default for Control {
+    fn default() -> Control {
+        Control { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9090))) }
+    }
+}
+
+/// `[discovery.dns]`: who is asked for names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// `servers`, `127.0.0.1:8600`; none are the system's.
+    pub servers: Vec<SocketAddr>,
+}
+
 impl Default for Log {
     fn default() -> Log {
         Log {

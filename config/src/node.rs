@@ -29,6 +29,12 @@ pub struct Node {
     pub max_fails: Option<u32>,
     /// How long it rests.
     pub fail_timeout: Option<Duration>,
+    /// Gets no new sessions; sticky ones stay.
+    pub drain: bool,
+    /// The most requests at once, over all cores; `None` is the upstream's.
+    pub max_conns: Option<u32>,
+    /// How long it takes to its full share once it is back; `None` is the upstream's.
+    pub slow_start: Option<Duration>,
 }
 
 /// Where a node is.
@@ -75,6 +81,9 @@ impl Node {
             down: false,
             max_fails: None,
             fail_timeout: None,
+            drain: false,
+            max_conns: None,
+            slow_start: None,
         }
     }
 }

@@ -55,6 +55,8 @@ pub(crate) fn document(tree: &Value, env: &dyn Env, report: &mut Report) -> Opti
     let mut document = Document {
         log: log.unwrap_or_default(),
         status: status.unwrap_or_default(),
+        control: crate::Control::default(),
+        dns: crate::Dns::default(),
         cores: cores.unwrap_or_default(),
         ..Document::default()
     };

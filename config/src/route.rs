@@ -166,7 +166,10 @@ pub(crate) fn read_upstream(reader: &mut Reader<'_, '_>, owner: &str, known: &Kn
     };
     let report = reader.report();
     let nodes = match &value.kind {
-        Kind::Table(_) => return inline(value, owner, report),
+        Kind::Table(_) => {
+            let upstream = upstream::inline(value, owner, report)?;
+            return Some(UpstreamRef::Inline(Arc::new(upstream)));
+        }
         Kind::String(text) => return named(text, value, owner, known, report),
         Kind::Array(items) => items.iter().filter_map(|item| node::line(item, report)).collect::<Vec<_>>(),
         _ => {
@@ -180,17 +183,6 @@ pub(crate) fn read_upstream(reader: &mut Reader<'_, '_>, owner: &str, known: &Kn
         report.push(Problem::error(value, "the upstream is empty").label("no address in it").help(help));
     }
     Some(UpstreamRef::Inline(Arc::new(Upstream::of(owner.to_owned(), nodes, value.place))))
-}
-
-/// `upstream = { ... }`
-fn inline(value: &Value, owner: &str, report: &mut Report) -> Option<UpstreamRef> {
-    if let Some(id) = value.get("id") {
-        let what = "an upstream that is written here has no id";
-        report.error(id, what, "write it under [[upstreams]] to refer to it from elsewhere");
-    }
-    let (mut upstream, _) = upstream::read(value, report)?;
-    upstream.id = owner.to_owned();
-    Some(UpstreamRef::Inline(Arc::new(upstream)))
 }
 
 /// A text: the name of an upstream, else a server line, else an unknown name.

@@ -39,6 +39,19 @@ pub struct Server {
     pub via: bool,
     /// `Server` on the answers that the gateway makes itself; `None` is `server_header = "off"`.
     pub server_header: Option<String>,
+    /// `sticky_key`: what sticky cookies are authenticated with, the same on all gateways of a group;
+    /// without one the gateway makes one and keeps it in `workdir`.
+    pub sticky_key: Option<Secret>,
+}
+
+/// A text that no message, log or dump shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
 }
 
 /// How URIs and hosts choose a route; the names are APISIX's.
@@ -94,6 +107,7 @@ impl Default for Server {
             apisix_headers: false,
             via: false,
             server_header: Some("ringway".to_owned()),
+            sticky_key: None,
         }
     }
 }
@@ -171,6 +185,7 @@ pub(crate) fn read(value: &Value, env: &dyn Env, report: &mut Report) -> Server 
         apisix_headers: reader.opt_bool("apisix_headers").unwrap_or(false),
         via: reader.opt_bool("via").unwrap_or(false),
         server_header: server_header(&mut reader, default.server_header),
+        sticky_key: None,
     };
     reader.finish();
     server

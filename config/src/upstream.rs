@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::balance::{
+    Breaker, Checks, ConcurrencyLimit, Discovery, HashOn, Hedge, Outlier, Queue, Retry, Sticky,
+};
 use crate::identity::{self, Identity};
 use crate::names;
 use crate::node::{self, Node};
@@ -39,6 +42,32 @@ pub struct Upstream {
     pub upstream_host: Option<String>,
     /// `keepalive_pool`: connections kept open toward its endpoints.
     pub keepalive: Keepalive,
+    /// `hash_on` and `key`; `None` for a type that needs none.
+    pub hash_on: Option<HashOn>,
+    /// `checks`
+    pub checks: Option<Checks>,
+    /// `panic_threshold`: with a smaller share of well nodes than this (0 to 1) all are used. Default 0: only when none is well.
+    pub panic_threshold: f64,
+    /// `sticky`
+    pub sticky: Option<Sticky>,
+    /// `slow_start` of nodes that have none of their own; zero is none.
+    pub slow_start: Duration,
+    /// `max_conns` of nodes that have none of their own.
+    pub max_conns: Option<u32>,
+    /// `queue`
+    pub queue: Option<Queue>,
+    /// `retry`
+    pub retry: Retry,
+    /// `hedge`
+    pub hedge: Option<Hedge>,
+    /// `outlier`
+    pub outlier: Option<Outlier>,
+    /// `breaker`
+    pub breaker: Option<Breaker>,
+    /// `concurrency_limit`
+    pub concurrency_limit: Option<ConcurrencyLimit>,
+    /// `service_name` and `discovery_type`; its nodes are then found, not written.
+    pub discovery: Option<Discovery>,
     /// Where it stands.
     pub place: Place,
 }
@@ -49,6 +78,20 @@ pub enum Kind {
     /// Weighted, smooth, in turn.
     #[default]
     RoundRobin,
+    /// By a key's place on a ketama ring.
+    Chash,
+    /// The fewest requests under way by weight.
+    LeastConn,
+    /// The lowest peak latency times requests under way, of two drawn.
+    Ewma,
+    /// The fewest requests under way by weight, of two drawn.
+    P2c,
+    /// By a key's place in a Maglev table.
+    Maglev,
+    /// Drawn by weight.
+    Random,
+    /// By the client's address: `chash` on `remote_addr`.
+    IpHash,
 }
 
 /// What is spoken to endpoints.
@@ -103,9 +146,33 @@ impl Upstream {
             pass_host: PassHost::Pass,
             upstream_host: None,
             keepalive: Keepalive::default(),
+            hash_on: None,
+            checks: None,
+            panic_threshold: 0.0,
+            sticky: None,
+            slow_start: Duration::ZERO,
+            max_conns: None,
+            queue: None,
+            retry: Retry::default(),
+            hedge: None,
+            outlier: None,
+            breaker: None,
+            concurrency_limit: None,
+            discovery: None,
             place,
         }
     }
+}
+
+/// Reads an upstream that stands inside something else, such as a plugin's settings: `owner` is its id.
+pub fn inline(value: &Value, owner: &str, report: &mut Report) -> Option<Upstream> {
+    if let Some(id) = value.get("id") {
+        let what = "an upstream that is written here has no id";
+        report.error(id, what, "write it under [[upstreams]] to refer to it from elsewhere");
+    }
+    let (mut upstream, _) = read(value, report)?;
+    upstream.id = owner.to_owned();
+    Some(upstream)
 }
 
 /// Reads the table of an upstream. Its id is empty where none is given.

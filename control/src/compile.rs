@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use config::{Diff, Document, ProcessEnv};
 use engine::listen::{self, ListenerId, Sockets};
-use engine::plan::{Feeds, Plan, SharedState};
+use engine::plan::{Feeds, Plan};
 
 use crate::resolve;
 use crate::source::{self, Seen};
@@ -188,7 +188,7 @@ pub fn check(path: &Path) -> (config::Report, bool) {
     let Some(document) = document else {
         return (report, false);
     };
-    let feeds = Feeds { addresses: BTreeMap::new(), shared: SharedState::default() };
+    let feeds = Feeds { workers: 1, ..Feeds::default() };
     let plan = engine::plan::compile(&Arc::new(document), &feeds, None, 1, &mut report);
     let good = plan.is_some() && !report.has_errors();
     (report, good)
@@ -236,7 +236,7 @@ mod tests {
         let text = format!("[server]\nlisten = \"127.0.0.1:0\"\n{text}");
         let (document, report) = config::parse_str("ringway.toml", &text, &ProcessEnv);
         let document = document.unwrap_or_else(|| panic!("{}", report.render(false)));
-        let feeds = Feeds { addresses: BTreeMap::new(), shared: SharedState::default() };
+        let feeds = Feeds { workers: 1, ..Feeds::default() };
         engine::plan::compile(&Arc::new(document), &feeds, None, 1, &mut config::Report::new())
             .expect("compiles")
     }
@@ -251,7 +251,7 @@ mod tests {
             path: path.clone(),
             always,
             document: None,
-            feeds: Feeds { addresses: BTreeMap::new(), shared: SharedState::default() },
+            feeds: Feeds { workers: 1, ..Feeds::default() },
             previous: plan(before),
             generation: 2,
             bound: HashMap::new(),

@@ -13,7 +13,7 @@ use config::{Document, Report};
 use engine::listen::{ListenerId, Sockets};
 use engine::observe::log::{self, Sink};
 use engine::observe::AccessWriter;
-use engine::plan::{Feeds, Plan, SharedState};
+use engine::plan::{Feeds, Plan};
 use engine::{Engine, Settings};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::unbounded_channel;
@@ -193,7 +193,8 @@ impl Start<'_> {
     /// Compiles, resolves, binds, and starts the cores.
     async fn start(&self, mut report: Report, told: &Told) -> Result<Running, Failure> {
         let document = &self.document;
-        let mut feeds = Feeds { addresses: Default::default(), shared: SharedState::default() };
+        let cores = engine::cores::resolve(&document.cores).map_err(Failure::Other)?;
+        let mut feeds = Feeds { workers: cores.len(), ..Feeds::default() };
         let Some(mut plan) = engine::plan::compile(document, &feeds, None, 1, &mut report) else {
             return Err(Failure::Invalid(Box::new(report)));
         };
@@ -204,7 +205,6 @@ impl Start<'_> {
             plan = engine::plan::compile(document, &feeds, None, 1, &mut Report::new())
                 .ok_or_else(|| Failure::Other("the plan does not compile a second time".to_owned()))?;
         }
-        let cores = engine::cores::resolve(&document.cores).map_err(Failure::Other)?;
         let sockets = engine::listen::bind(plan.listeners(), cores.len(), &HashMap::new())
             .map_err(|failed| Failure::Other(compile::bind_errors(document, &failed)))?;
         let bound = addresses(&sockets);

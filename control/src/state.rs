@@ -345,6 +345,10 @@ impl State {
                 tracing::debug!(target: "ringway", worker, generation, "a worker serves the plan");
                 self.acknowledged();
             }
+            Report::Health { worker, upstream, endpoint, change } => {
+                tracing::warn!(target: "ringway", worker, upstream, endpoint, ?change, "an endpoint's health changed");
+                self.engine.tell_health(upstream);
+            }
             Report::Drained { worker, cut } => {
                 if *cut > 0 {
                     tracing::warn!(target: "ringway", worker, cut, "connections were cut");

@@ -27,6 +27,13 @@ pub enum Command {
         /// New listening sockets, one per listener.
         sockets: Vec<(ListenerId, OwnedFd)>,
     },
+    /// The health of endpoints of this upstream changed: the plan's [`SharedEndpoint`]s say how.
+    ///
+    /// [`SharedEndpoint`]: balancer::endpoint::SharedEndpoint
+    Health {
+        /// The upstream's id.
+        upstream: Arc<str>,
+    },
     /// Stop accepting, finish what is in flight, end what is left at `deadline`
     /// from now.
     Drain {
@@ -51,6 +58,17 @@ pub enum Report {
         worker: usize,
         /// The plan's number.
         generation: u64,
+    },
+    /// Live traffic took an endpoint out or brought it back; the others have to be told.
+    Health {
+        /// Its index.
+        worker: usize,
+        /// The upstream's id.
+        upstream: String,
+        /// The endpoint's address as text.
+        endpoint: String,
+        /// What changed.
+        change: balancer::endpoint::Change,
     },
     /// Drained or stopped: no connection is left and the thread ends in order.
     Drained {

@@ -121,6 +121,14 @@ impl Engine {
         }
     }
 
+    /// Tells every worker that the health of endpoints of this upstream changed.
+    pub fn tell_health(&self, upstream: &str) {
+        let upstream: Arc<str> = upstream.into();
+        for worker in 0..self.workers() {
+            self.send(worker, Command::Health { upstream: upstream.clone() });
+        }
+    }
+
     /// What workers report.
     pub fn reports(&self) -> &Receiver<Report> {
         &self.reports

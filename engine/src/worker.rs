@@ -203,6 +203,7 @@ impl Worker {
     fn obey(self: &Rc<Self>, command: Command) {
         match command {
             Command::Plan { plan, sockets } => self.apply(&plan, sockets),
+            Command::Health { upstream } => self.plan().refresh_health(&upstream),
             Command::Drain { deadline } => {
                 self.draining.set(true);
                 self.drain_until.set(clock::micros() / 1000 + deadline.as_millis() as u64);

@@ -75,9 +75,24 @@ pub trait Exchange: Vars {
     /// Sets the id that the access log and `$request_id` show.
     fn set_request_id(&mut self, id: &str);
 
+    /// Sends a copy of the request, as it goes to the upstream and with its body, to one of the plugin's
+    /// own upstreams as well. Nothing of its answer is kept, and the original never waits for it.
+    fn mirror(&mut self, mirror: Mirror);
+
     /// What the plugin being asked keeps for itself between two askings of this
     /// exchange. The engine knows whom it asks, so there is no index.
     fn slot(&mut self) -> &mut Option<Box<dyn Any>>;
+}
+
+/// Where a copy of a request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// Which of [`crate::Plugin::upstreams`].
+    pub upstream: usize,
+    /// Path and query of the copy, percent-encoded; `None` are the original's.
+    pub target: Option<Vec<u8>>,
+    /// The `Host` of the copy; `None` is the original's.
+    pub host: Option<String>,
 }
 
 /// Changes a body while it streams.
@@ -112,4 +127,7 @@ pub struct Record {
     pub duration: Duration,
     /// Tries at endpoints.
     pub tries: u32,
+    /// The status that the last try's endpoint answered, or the 502 or 504 that its failure stands for; `None`
+    /// when no endpoint was asked.
+    pub upstream_status: Option<u16>,
 }

@@ -30,6 +30,7 @@ pub(crate) struct FakeExchange {
     transforms: Vec<Box<dyn Transform>>,
     pub body: Option<Vec<u8>>,
     request_id: Option<String>,
+    pub mirrors: Vec<crate::Mirror>,
     slot: Option<Box<dyn Any>>,
 }
 
@@ -62,6 +63,7 @@ impl FakeExchange {
             transforms: Vec::new(),
             body: None,
             request_id: None,
+            mirrors: Vec::new(),
             slot: None,
         }
     }
@@ -230,6 +232,10 @@ impl Exchange for FakeExchange {
     fn set_request_id(&mut self, id: &str) {
         self.request_id = Some(id.to_owned());
     }
+    fn mirror(&mut self, mirror: crate::Mirror) {
+        self.mirrors.push(mirror);
+    }
+
     fn slot(&mut self) -> &mut Option<Box<dyn Any>> {
         &mut self.slot
     }

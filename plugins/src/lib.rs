@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use config::{Document, Place, PluginEntry, Report};
 
-pub use exchange::{Attempt, Exchange, Record, Transform};
+pub use exchange::{Attempt, Exchange, Mirror, Record, Transform};
 pub use limit::SharedState;
 pub use verdict::{Answer, Phases, Resume, Verdict};
 
@@ -47,6 +47,11 @@ pub trait Plugin: Send + Sync {
     fn name(&self) -> &'static str;
     /// In which phases this instance wants to be asked (its settings may spare some).
     fn phases(&self) -> Phases;
+    /// The upstreams that this instance may choose ([`Verdict::Upstream`]) or copy to ([`Mirror`]). They
+    /// are resolved with the plan: an id that does not exist is an error at the plugin's place.
+    fn upstreams(&self) -> &[config::UpstreamRef] {
+        &[]
+    }
     /// The first phase of the request side.
     fn on_rewrite(&self, _x: &mut dyn Exchange, _resume: Resume) -> Verdict {
         Verdict::Next

@@ -3,7 +3,7 @@
 //! Closed enums: the engine matches them without a wildcard, so that a new kind
 //! of wish is a compile error wherever it has to be performed. There is a variant
 //! for what the engine performs and none for what it does not; `sketches` shows
-//! where `Call` and `Upstream` go when their first plugin arrives.
+//! where `Call` goes when its first plugin arrives.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -25,6 +25,9 @@ pub enum Verdict {
     },
     /// Ask again with [`Resume::Woke`] after this time.
     Wait(Duration),
+    /// Send the request to this one of [`crate::Plugin::upstreams`] instead of the route's own; then as
+    /// `Next`. The last plugin that says so counts.
+    Upstream(usize),
 }
 
 /// Why a plugin is asked.

@@ -136,6 +136,13 @@ impl CorePlan {
         route
     }
 
+    /// The health of endpoints of this upstream changed.
+    pub fn refresh_health(&self, id: &str) {
+        if let Some(upstream) = self.kept.borrow().upstreams.get(id) {
+            upstream.group.borrow_mut().refresh(crate::clock::micros());
+        }
+    }
+
     fn upstream(&self, worker: &Rc<Worker>, plan: &Arc<UpstreamPlan>) -> Rc<CoreUpstream> {
         let known = self.kept.borrow().upstreams.get(&plan.id).cloned();
         if let Some(known) = &known {
@@ -143,12 +150,10 @@ impl CorePlan {
                 return known.clone();
             }
         }
-        let specs: Vec<_> = plan.endpoints.iter().map(|endpoint| endpoint.spec).collect();
-        // The balance goes on where it was if the same endpoints stand in it.
-        let group = match &known {
-            Some(known) if known.plan.endpoints == plan.endpoints => known.group.take(),
-            _ => Group::new(&specs, worker.index),
-        };
+        let shared: Vec<_> = plan.endpoints.iter().map(|endpoint| endpoint.shared.clone()).collect();
+        let before = known.as_ref().map(|known| known.group.borrow());
+        let group = Group::new(&plan.rules, &shared, worker.index, worker.random(), before.as_deref());
+        drop(before);
         let pools =
             plan.endpoints.iter().map(|endpoint| worker.pools.of(&endpoint.address, &plan.source.keepalive));
         let upstream = Rc::new(CoreUpstream {

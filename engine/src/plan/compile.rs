@@ -5,21 +5,16 @@
 //! into the document's report with its place, and then there is no plan.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use balancer::retry::RetryPolicy;
 use balancer::route::{place, Predicate, RouteKey, Table};
-use balancer::upstream::NodeSpec;
-use config::{Document, NodeAddress, Report, UpstreamRef};
+use config::{Document, Report, UpstreamRef};
 use proto::head::HeadLimits;
 
-use super::{Chain, Endpoint, Feeds, Plan, RoutePlan, Settings, Slots, Timeouts, UpstreamPlan};
+use super::{Chain, Feeds, Plan, RoutePlan, Settings, Slots, Timeouts, UpstreamPlan};
 use crate::upstream::Address;
 
-/// APISIX's default for each phase.
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+use super::upstreams::TIMEOUT_DEFAULT;
 
 /// Compiles `doc`, sharing with `prev` what did not change.
 ///
@@ -33,12 +28,19 @@ pub fn compile(
 ) -> Option<Arc<Plan>> {
     let before = report.problems().len();
     plugins::check_document(doc, report);
-    let mut compiler =
-        Compiler { doc, feeds, prev, report, upstreams: HashMap::new(), names: BTreeSet::new() };
+    let mut compiler = Compiler {
+        doc,
+        feeds,
+        prev,
+        report,
+        upstreams: HashMap::new(),
+        names: BTreeSet::new(),
+        services: BTreeSet::new(),
+    };
     compiler.named_upstreams();
     let globals = compiler.globals();
     let Routes { table, by_id: routes, places, slots } = compiler.routes();
-    let Compiler { upstreams, names, .. } = compiler;
+    let Compiler { upstreams, names, services, .. } = compiler;
     let failed =
         report.problems()[before..].iter().any(|problem| problem.severity == config::Severity::Error);
     let globals = globals.filter(|_| !failed)?;
@@ -54,6 +56,7 @@ pub fn compile(
         globals,
         slots,
         names: names.into_iter().collect(),
+        services: services.into_iter().collect(),
     }))
 }
 
@@ -112,80 +115,17 @@ struct Parts {
     upstream: Option<Arc<UpstreamPlan>>,
 }
 
-struct Compiler<'a> {
-    doc: &'a Document,
-    feeds: &'a Feeds,
-    prev: Option<&'a Arc<Plan>>,
-    report: &'a mut Report,
-    upstreams: HashMap<String, Arc<UpstreamPlan>>,
-    names: BTreeSet<String>,
+pub(super) struct Compiler<'a> {
+    pub(super) doc: &'a Document,
+    pub(super) feeds: &'a Feeds,
+    pub(super) prev: Option<&'a Arc<Plan>>,
+    pub(super) report: &'a mut Report,
+    pub(super) upstreams: HashMap<String, Arc<UpstreamPlan>>,
+    pub(super) names: BTreeSet<String>,
+    pub(super) services: BTreeSet<String>,
 }
 
 impl Compiler<'_> {
-    fn named_upstreams(&mut self) {
-        for upstream in &self.doc.upstreams {
-            self.upstream(upstream);
-        }
-    }
-
-    /// The compiled form of an upstream, the old one where nothing changed.
-    fn upstream(&mut self, source: &Arc<config::Upstream>) -> Arc<UpstreamPlan> {
-        let endpoints = self.endpoints(source);
-        let old = self.prev.and_then(|prev| prev.upstreams.get(&source.id));
-        let plan = match old {
-            Some(old) if *old.source == **source && old.endpoints == endpoints => old.clone(),
-            _ => Arc::new(UpstreamPlan {
-                id: source.id.clone(),
-                source: source.clone(),
-                timeouts: Timeouts {
-                    connect: source.timeout.connect.unwrap_or(TIMEOUT_DEFAULT),
-                    send: source.timeout.send.unwrap_or(TIMEOUT_DEFAULT),
-                    read: source.timeout.read.unwrap_or(TIMEOUT_DEFAULT),
-                },
-                retry: RetryPolicy {
-                    retries: source.retries.unwrap_or_else(|| {
-                        u32::try_from(endpoints.len().saturating_sub(1)).unwrap_or(u32::MAX)
-                    }),
-                    retry_timeout: source.retry_timeout,
-                },
-                endpoints,
-            }),
-        };
-        self.upstreams.insert(source.id.clone(), plan.clone());
-        plan
-    }
-
-    fn endpoints(&mut self, source: &config::Upstream) -> Vec<Endpoint> {
-        let mut list = Vec::with_capacity(source.nodes.len());
-        for node in &source.nodes {
-            let spec = NodeSpec {
-                weight: node.weight,
-                priority: node.priority,
-                backup: node.backup,
-                down: node.down,
-            };
-            match &node.address {
-                NodeAddress::Ip(address) => {
-                    list.push(endpoint(*address, node_host(&address.ip(), address.port()), spec))
-                }
-                NodeAddress::Unix(path) => list.push(Endpoint {
-                    text: format!("unix:{}", path.display()),
-                    address: Address::Unix(path.clone()),
-                    host: "localhost".to_owned(),
-                    spec,
-                }),
-                NodeAddress::Name { host, port } => {
-                    let resolved = self.feeds.addresses.get(host);
-                    for address in resolved.into_iter().flatten() {
-                        list.push(endpoint(SocketAddr::new(*address, *port), node_host(host, *port), spec));
-                    }
-                    self.names.insert(host.clone());
-                }
-            }
-        }
-        list
-    }
-
     fn globals(&mut self) -> Option<Arc<Chain>> {
         let old = self.prev.filter(|prev| prev.document.global_rules == self.doc.global_rules);
         if let Some(prev) = old {
@@ -352,23 +292,6 @@ impl RoutePlan {
     }
 }
 
-fn endpoint(address: SocketAddr, host: String, spec: NodeSpec) -> Endpoint {
-    Endpoint { address: Address::Tcp(address), text: address.to_string(), host, spec }
-}
-
-/// What `pass_host = "node"` sends: the port stands only where it is not http's.
-fn node_host(host: &impl ToString, port: u16) -> String {
-    let mut host = host.to_string();
-    if host.contains(':') {
-        host = format!("[{host}]");
-    }
-    if port == 80 {
-        host
-    } else {
-        format!("{host}:{port}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,7 +307,7 @@ mod tests {
         }
         let (document, mut report) = config::parse_str("t.toml", &text, &config::MapEnv::default());
         let document = Arc::new(document.unwrap_or_else(|| panic!("{}", report.render(false))));
-        let feeds = Feeds { addresses: Default::default(), shared: plugins::SharedState::default() };
+        let feeds = Feeds { workers: 1, ..Feeds::default() };
         let generation = prev.map_or(1, |prev| prev.generation() + 1);
         compile(&document, &feeds, prev, generation, &mut report).expect("a good document")
     }

@@ -8,6 +8,7 @@
 mod carry;
 mod chains;
 mod compile;
+mod upstreams;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
@@ -26,12 +27,32 @@ pub use plugins::SharedState;
 use crate::upstream::Address;
 
 /// What changes often and is no configuration; control refreshes it.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Feeds {
     /// Addresses of the host names that upstream nodes use, each set sorted.
     pub addresses: BTreeMap<String, Vec<IpAddr>>,
+    /// What `service_name`s with SRV records were found to be, sorted; without any, the name's plain
+    /// addresses count.
+    pub services: BTreeMap<String, Vec<ServiceNode>>,
+    /// How many cores there are.
+    pub workers: usize,
+    /// What sticky cookies are authenticated with.
+    pub sticky_key: [u8; 32],
     /// Plugin state that is exact over all cores and outlives plans.
     pub shared: plugins::SharedState,
+}
+
+/// A node found by an SRV record (RFC 2782).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServiceNode {
+    /// One address of the record's target.
+    pub address: std::net::SocketAddr,
+    /// The record's target, lower case, without the last dot: the `Host` under `pass_host = "node"`.
+    pub target: String,
+    /// Its share; RFC 2782's 0 is 1 here, as APISIX has it.
+    pub weight: u32,
+    /// RFC 2782's: lower goes first.
+    pub priority: u16,
 }
 
 /// Switches and limits that every exchange needs.
@@ -67,6 +88,7 @@ pub struct Plan {
     places: HashMap<String, u64>,
     slots: Slots,
     names: Vec<String>,
+    services: Vec<String>,
     addresses: HashSet<Address>,
 }
 
@@ -100,6 +122,22 @@ impl Plan {
     /// Host names of upstream nodes that control has to resolve, sorted.
     pub fn names(&self) -> Vec<String> {
         self.names.clone()
+    }
+
+    /// `service_name`s whose SRV records control has to ask for, sorted.
+    pub fn services(&self) -> Vec<String> {
+        self.services.clone()
+    }
+
+    /// The compiled upstreams, in no order: those of their own, and those written inside routes, services and
+    /// plugins.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<UpstreamPlan>> {
+        self.upstreams.values()
+    }
+
+    /// The compiled upstream of this id.
+    pub fn upstream(&self, id: &str) -> Option<&Arc<UpstreamPlan>> {
+        self.upstreams.get(id)
     }
 
     /// The listeners.
@@ -196,10 +234,12 @@ pub struct UpstreamPlan {
     pub timeouts: Timeouts,
     /// How often and how long.
     pub retry: balancer::retry::RetryPolicy,
+    /// How endpoints are chosen.
+    pub rules: Arc<balancer::upstream::Rules>,
 }
 
 /// One address of an upstream.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Where to connect.
     pub address: Address,
@@ -209,6 +249,15 @@ pub struct Endpoint {
     pub host: String,
     /// Its weight, priority and roles.
     pub spec: balancer::upstream::NodeSpec,
+    /// What the whole process knows of it.
+    pub shared: Arc<balancer::endpoint::SharedEndpoint>,
+}
+
+impl PartialEq for Endpoint {
+    /// By what was written and resolved, not by what is known of it.
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address && self.host == other.host && self.spec == other.spec
+    }
 }
 
 impl UpstreamPlan {

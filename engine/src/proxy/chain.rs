@@ -160,6 +160,8 @@ async fn ask(
                     monoio::time::sleep(time).await;
                     resume = Resume::Woke;
                 }
+                // Its upstream is found where the request is forwarded.
+                Verdict::Upstream(_) => break,
             }
         }
     }

@@ -122,6 +122,8 @@ pub struct Exchange {
     pub replaced_body: Option<Vec<u8>>,
     /// Transforms of the response body, in order.
     pub transforms: Vec<Box<dyn plugins::Transform>>,
+    /// Copies that plugins wish for.
+    pub mirrors: Vec<plugins::Mirror>,
     request_id: String,
     rewritten_query: Option<Vec<u8>>,
     slots: Vec<Option<Box<dyn Any>>>,
@@ -176,6 +178,7 @@ impl Default for Exchange {
             added: Head::new(),
             replaced_body: None,
             transforms: Vec::new(),
+            mirrors: Vec::new(),
             request_id: String::new(),
             rewritten_query: None,
             slots: Vec::new(),
@@ -232,6 +235,7 @@ impl Exchange {
         self.response_begun = false;
         self.replaced_body = None;
         self.transforms.clear();
+        self.mirrors.clear();
         self.request_id.clear();
         self.rewritten_query = None;
         self.slots.clear();
@@ -455,6 +459,10 @@ impl plugins::Exchange for Exchange {
     fn set_request_id(&mut self, id: &str) {
         self.request_id.clear();
         self.request_id.push_str(id);
+    }
+
+    fn mirror(&mut self, mirror: plugins::Mirror) {
+        self.mirrors.push(mirror);
     }
 
     fn slot(&mut self) -> &mut Option<Box<dyn Any>> {

@@ -49,6 +49,7 @@ pub fn record(connection: &Connection, x: &mut Exchange) {
             body_bytes_out: x.body_bytes_out,
             duration: Duration::from_micros(micros),
             tries: x.tries,
+            upstream_status: x.outcomes().last().map(|last| last.status),
         };
         chain::end(x, &record);
     }

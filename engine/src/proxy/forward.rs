@@ -13,7 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use balancer::retry::{may_retry, Failure};
-use balancer::upstream::Tried;
+use balancer::upstream::{Ask, Picked, Tried};
 use proto::framing::BodyLength;
 use proto::head::{Head, Name};
 
@@ -58,8 +58,8 @@ pub async fn run(connection: &Connection, x: &mut Exchange, input: &mut Buf) -> 
     let mut last = none;
     let mut sent = false;
     loop {
-        let picked = upstream.group.borrow_mut().pick(&tried);
-        let Some(index) = picked else { return Err(last) };
+        let ask = Ask { now: clock::micros(), key: b"", sticky: None, tried: &tried };
+        let Picked::Endpoint(index) = upstream.group.borrow_mut().pick(&ask) else { return Err(last) };
         tried.add(index);
         x.tries += 1;
         if x.tries > 1 {

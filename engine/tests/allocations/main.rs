@@ -6,7 +6,7 @@
 
 mod counting_allocator;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -66,7 +66,7 @@ fn origin() -> u16 {
 fn start(toml: &str) -> (Engine, u16, engine::observe::AccessWriter) {
     let (document, report) = config::parse_str("test.toml", toml, &NoEnv);
     let document = Arc::new(document.unwrap_or_else(|| panic!("{}", report.render(false))));
-    let feeds = Feeds { addresses: BTreeMap::new(), shared: plugins::SharedState::default() };
+    let feeds = Feeds { workers: 1, ..Feeds::default() };
     let mut report = config::Report::default();
     let plan = engine::plan::compile(&document, &feeds, None, 1, &mut report)
         .unwrap_or_else(|| panic!("{}", report.render(false)));

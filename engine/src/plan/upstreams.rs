@@ -1,0 +1,160 @@
+//! Upstreams of a plan: names become endpoints, and what is known of an endpoint
+//! goes on from plan to plan by its address.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use balancer::endpoint::SharedEndpoint;
+use balancer::retry::RetryPolicy;
+use balancer::upstream::{NodeSpec, Rules};
+use config::{Node, NodeAddress};
+
+use super::compile::Compiler;
+use super::{Endpoint, ServiceNode, Timeouts, UpstreamPlan};
+use crate::upstream::Address;
+
+/// APISIX's default for each phase.
+pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
+impl Compiler<'_> {
+    pub(super) fn named_upstreams(&mut self) {
+        for upstream in &self.doc.upstreams {
+            self.upstream(upstream);
+        }
+    }
+
+    /// The compiled form of an upstream, the old one where nothing changed.
+    pub(super) fn upstream(&mut self, source: &Arc<config::Upstream>) -> Arc<UpstreamPlan> {
+        let mut endpoints = self.endpoints(source);
+        let old = self.prev.and_then(|prev| prev.upstreams.get(&source.id));
+        let plan = match old {
+            Some(old) if *old.source == **source && old.endpoints == endpoints => old.clone(),
+            _ => {
+                carry(&mut endpoints, old.map(|old| &old.endpoints[..]).unwrap_or_default());
+                Arc::new(plan(source, endpoints, &self.feeds.sticky_key))
+            }
+        };
+        self.upstreams.insert(source.id.clone(), plan.clone());
+        plan
+    }
+
+    fn endpoints(&mut self, source: &config::Upstream) -> Vec<Endpoint> {
+        let mut list = Vec::with_capacity(source.nodes.len());
+        for node in &source.nodes {
+            self.node(source, node, &mut list);
+        }
+        if let Some(discovery) = &source.discovery {
+            let found = self.feeds.services.get(&discovery.service_name);
+            match found.filter(|_| discovery.srv) {
+                Some(found) => list.extend(found.iter().map(|found| self.service_node(source, found))),
+                None => {
+                    let (host, port) = (discovery.service_name.clone(), discovery.port);
+                    self.node(source, &Node::at(NodeAddress::Name { host, port }), &mut list);
+                }
+            }
+            if discovery.srv {
+                self.services.insert(discovery.service_name.clone());
+            }
+        }
+        list
+    }
+
+    fn node(&mut self, source: &config::Upstream, node: &Node, list: &mut Vec<Endpoint>) {
+        let spec = spec(source, node);
+        let workers = self.feeds.workers;
+        match &node.address {
+            NodeAddress::Ip(address) => {
+                let host = node_host(&address.ip(), address.port());
+                list.push(endpoint(Address::Tcp(*address), host, spec, workers));
+            }
+            NodeAddress::Unix(path) => {
+                list.push(endpoint(Address::Unix(path.clone()), "localhost".to_owned(), spec, workers));
+            }
+            NodeAddress::Name { host, port } => {
+                let resolved = self.feeds.addresses.get(host);
+                for address in resolved.into_iter().flatten() {
+                    let address = Address::Tcp(SocketAddr::new(*address, *port));
+                    list.push(endpoint(address, node_host(host, *port), spec.clone(), workers));
+                }
+                self.names.insert(host.clone());
+            }
+        }
+    }
+
+    fn service_node(&self, source: &config::Upstream, found: &ServiceNode) -> Endpoint {
+        let spec = NodeSpec {
+            weight: found.weight,
+            // RFC 2782: the lowest goes first; ours: the highest.
+            priority: -i32::from(found.priority),
+            ..spec(source, &Node::at(NodeAddress::Ip(found.address)))
+        };
+        let host = node_host(&found.target, found.address.port());
+        endpoint(Address::Tcp(found.address), host, spec, self.feeds.workers)
+    }
+}
+
+fn plan(source: &Arc<config::Upstream>, endpoints: Vec<Endpoint>, sticky_key: &[u8; 32]) -> UpstreamPlan {
+    let specs = endpoints.iter().map(|endpoint| endpoint.spec.clone()).collect();
+    UpstreamPlan {
+        id: source.id.clone(),
+        source: source.clone(),
+        timeouts: Timeouts {
+            connect: source.timeout.connect.unwrap_or(TIMEOUT_DEFAULT),
+            send: source.timeout.send.unwrap_or(TIMEOUT_DEFAULT),
+            read: source.timeout.read.unwrap_or(TIMEOUT_DEFAULT),
+        },
+        retry: RetryPolicy::new(source.retries, source.retry_timeout, endpoints.len()),
+        rules: Arc::new(Rules::new(source, specs, sticky_key)),
+        endpoints,
+    }
+}
+
+/// What was known of an address is known of it still.
+fn carry(endpoints: &mut [Endpoint], before: &[Endpoint]) {
+    let known: HashMap<&Address, &Arc<SharedEndpoint>> =
+        before.iter().map(|endpoint| (&endpoint.address, &endpoint.shared)).collect();
+    for endpoint in endpoints {
+        if let Some(shared) = known.get(&endpoint.address) {
+            endpoint.shared = Arc::clone(shared);
+        }
+    }
+}
+
+fn spec(source: &config::Upstream, node: &Node) -> NodeSpec {
+    NodeSpec {
+        name: String::new(),
+        weight: node.weight,
+        priority: node.priority,
+        backup: node.backup,
+        down: node.down,
+        drain: node.drain,
+        max_fails: node.max_fails,
+        fail_timeout: node.fail_timeout,
+        max_conns: node.max_conns.or(source.max_conns),
+        slow_start: node.slow_start.unwrap_or(source.slow_start),
+    }
+}
+
+fn endpoint(address: Address, host: String, spec: NodeSpec, workers: usize) -> Endpoint {
+    let text = match &address {
+        Address::Tcp(address) => address.to_string(),
+        Address::Unix(path) => format!("unix:{}", path.display()),
+    };
+    let spec = NodeSpec { name: text.clone(), ..spec };
+    Endpoint { address, text, host, spec, shared: Arc::new(SharedEndpoint::new(workers)) }
+}
+
+/// What `pass_host = "node"` sends: the port stands only where it is not http's.
+fn node_host(host: &impl ToString, port: u16) -> String {
+    let mut host = host.to_string();
+    if host.contains(':') {
+        host = format!("[{host}]");
+    }
+    if port == 80 {
+        host
+    } else {
+        format!("{host}:{port}")
+    }
+}
