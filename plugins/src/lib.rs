@@ -12,6 +12,7 @@
 //! the engine's (`proxy::chain`); merging of plugin sets is its `plan::chains`.
 #![forbid(unsafe_code)]
 
+mod api_breaker;
 mod chance;
 mod escape;
 mod exchange;
@@ -105,6 +106,7 @@ pub static PLUGINS: &[PluginInfo] = &[
     request_id::INFO,
     fault_injection::INFO,
     proxy_rewrite::INFO,
+    api_breaker::INFO,
     limit_count::INFO,
     redirect::INFO,
     response_rewrite::INFO,
