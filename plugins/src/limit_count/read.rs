@@ -152,7 +152,7 @@ fn read_rules(reader: &mut Reader<'_, '_>, owner: impl Fn(usize) -> Owner) -> Op
         }
     }
     let mut keys: Vec<String> = Vec::new();
-    settings::tables(reader, "rules", RULES_MAX, |index, rule| {
+    settings::tables(reader, "rules", 1..=RULES_MAX, |index, rule| {
         let (count, window_millis) = read_numbers(rule);
         let key = rule.req_str("key");
         let prefix = rule.opt_str("header_prefix");
