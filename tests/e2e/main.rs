@@ -19,6 +19,7 @@ mod neighbours;
 mod observing;
 mod plugins;
 mod reload;
+mod retries;
 mod routing;
 mod scale;
 mod targets;
