@@ -11,6 +11,7 @@ mod connections;
 mod drivers;
 mod framing;
 mod headers;
+mod healing;
 mod lifecycle;
 mod limits;
 mod manual;
