@@ -683,7 +683,7 @@ fn discovery() {
         &[
             "error 5:18 unknown discovery type `dsn` | must be `dns` | did you mean `dns`?",
             "error 7:29 unknown record `aaaa` | must be one of `srv`, `a` | -",
-            "error 7:37 unknown field `order` | `discovery_args` has no such field | did you mean `record`?",
+            "error 7:37 unknown field `order` | `discovery_args` has no such field | -",
         ],
     );
 }
