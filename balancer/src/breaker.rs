@@ -108,3 +108,54 @@ impl Circuit {
 fn trials(rule: &Breaker) -> u64 {
     u64::from(rule.trials.clamp(1, TRIALS_MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::script::check;
+
+    #[test]
+    fn opens_by_ratio() {
+        check("breaker", "0 fail*19 yes fail! open out unhealthy lost");
+        check("breaker", "0 fail*10 200*9 yes 200! open");
+        check("breaker", "0 fail*3, 10.1 fail*19 yes fail! open");
+        check("breaker b.min=2 b.ratio=1", "0 500 200 yes, 11 500 late! open");
+    }
+
+    #[test]
+    fn half_open() {
+        check("breaker b.min=1", "0 fail!, 4.9 open, 5 trial claim trial claim claim open lost");
+        check("breaker b.min=1", "0 fail!, 5 claim*3 try:200*2 open try:200+ yes in healthy");
+        check("breaker b.min=1", "0 fail!, 5 claim try:200 trial claim try:200 trial claim try:200+ yes");
+        check("breaker b.min=1", "0 fail!, 5 claim*3 try:200 try:500 open try:200 open, 9.9 open, 10 trial");
+        check("breaker b.min=1", "0 fail!, 5 claim*3 try:gone trial claim lost try:200*2 try:200+ yes");
+        check("breaker b.min=1 b.trials=1", "0 fail!, 5 claim lost try:gone, 5.01 trial claim try:200+");
+        check("breaker b.min=1 b.trials=0", "0 fail!, 5 claim lost try:200+");
+        check("breaker b.min=1", "0 fail! fail*9 200*9 open, 5 trial fail*9 200*9 trial");
+    }
+
+    #[test]
+    fn claims_that_never_end_are_void() {
+        check(
+            "breaker b.min=1 per_try=2",
+            "0 fail!, 5 claim*3 open, 7.9 open, 8 claim*3 lost try:200*2 try:200+",
+        );
+        check(
+            "breaker b.min=1 per_try=2",
+            "0 fail!, 5 claim try:200, 8.1 claim try:200*1 claim*2 try:200 try:200+",
+        );
+    }
+
+    #[test]
+    fn with_others() {
+        check(
+            "breaker b.min=2 max_fails=1",
+            "0 fail! rest fail! open, 5 rest lost, 10 trial claim try:200+ trial claim",
+        );
+        check(
+            "breaker b.min=2 max_fails=1",
+            "0 fail! fail!, 10 claim rest lost try:fail open, 15 rest, 20 trial",
+        );
+        check("breaker b.min=1", "0 fail! rules:-breaker yes in healthy rules:breaker open, 5 trial");
+        check("breaker b.min=1", "0 fail!, 5 claim*2 rules:b.trials=1 open try:200+ yes try:200 yes");
+    }
+}

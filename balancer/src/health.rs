@@ -407,3 +407,148 @@ impl FromIterator<u16> for Statuses {
         set
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::{By, SharedEndpoint};
+    use crate::script::{active, check, Rules};
+
+    #[test]
+    fn nothing_is_judged_without_rules() {
+        check("", "0 fail*50 late*50 500*50 yes in healthy, 1 lost");
+        check("max_fails=0", "0 fail*50 yes in healthy");
+        check("fail_timeout=1 on=500", "0 fail*50 500*50 yes");
+    }
+
+    #[test]
+    fn max_fails() {
+        check("max_fails=1", "0 yes fail! rest out unhealthy, 9.99 rest lost, 10 trial");
+        check("max_fails=1", "0 fail!, 10 trial claim rest lost try:200+ yes in healthy lost");
+        check("max_fails=1", "0 fail!, 10 claim try:fail rest lost, 19.9 rest, 20 claim try:200+ yes");
+        check("max_fails=1", "0 fail!, 10 claim try:gone, 10.01 trial claim try:200+");
+        check("max_fails=1", "0 late! rest, 10 claim try:500+ yes");
+        check("max_fails=1 fail_timeout=2", "0 fail! rest, 1.9 rest, 2 trial claim rest");
+        check("max_fails=3", "0 fail*2 yes mostly_healthy, 1 fail! rest");
+        check("max_fails=2", "0 fail, 1 200 yes mostly_healthy, 2 fail!");
+        check("max_fails=2", "0 fail, 11 healthy fail yes, 20 fail! rest");
+        check("max_fails=3", "0 fail, 9 fail, 18 fail!");
+        check("max_fails=2", "0 502*9 404*9 gone*9 yes healthy");
+        check("max_fails=2 on=502 on=404", "0 502 404! rest");
+    }
+
+    #[test]
+    fn after_a_rest_it_starts_clean() {
+        check("max_fails=2", "0 fail fail!, 10 claim try:200+ fail yes fail! rest");
+        check("passive", "0 fail fail!, 10 claim try:200+ fail yes fail! rest");
+    }
+
+    #[test]
+    fn claims_that_never_end_are_void() {
+        check("max_fails=1", "0 fail!, 10 claim rest, 190.9 rest, 191 trial claim lost");
+        check("max_fails=1 per_try=2", "0 fail!, 10 claim rest, 12.9 rest, 13 claim try:200+ yes");
+        check("max_fails=1 per_try=2", "0 fail!, 10 claim, 13 claim try:fail rest, 13 try:200 rest");
+    }
+
+    #[test]
+    fn passive() {
+        check("passive", "0 fail mostly_healthy fail! rest unhealthy");
+        check("passive", "0 fail 200 healthy fail yes 200 fail yes");
+        check("passive", "0 fail 404 fail!");
+        check("passive", "0 500*4 503! rest");
+        check("passive", "0 500*4 301 500*4 yes");
+        check("passive", "0 late*6 yes late! rest");
+        check("passive", "0 502*99 504*99 yes healthy");
+        check("passive", "0 late*6 500*4 fail yes fail!");
+        check("passive p.tcp=0 p.http=0 p.timeouts=0", "0 fail*99 late*99 500*99 yes");
+        check("passive", "0 fail fail!, 9.9 rest, 10 claim try:200+ yes");
+        check("passive", "0 fail fail!, 10 claim try:404+ yes");
+        check("passive", "0 fail fail!, 10 claim try:500 rest, 20 trial claim try:late rest");
+        check("passive fail_timeout=3", "0 fail fail!, 3 trial");
+        check("passive max_fails=1", "0 fail! rest");
+        check("passive max_fails=9", "0 fail fail! rest");
+    }
+
+    #[test]
+    fn passive_successes_bring_back() {
+        check("passive", "0 fail fail! 200*4 mostly_unhealthy rest 200+ yes");
+        check("passive", "0 fail fail! 200*4 fail unhealthy 200*4 rest 200+");
+        check("passive p.successes=0", "0 fail fail! 200*99 rest, 10 claim try:200+");
+        check("max_fails=1", "0 fail! 200*99 rest");
+        check("passive active", "0 fail fail! 200*99 rest");
+    }
+
+    #[test]
+    fn probes() {
+        check("active", "0 probe:fail mostly_healthy probe:fail! rest out unhealthy lost");
+        check("active", "0 probe:fail probe:200 healthy probe:fail yes");
+        check(
+            "active",
+            "0 probe:500*4 probe:404! rest probe:500*9 probe:200 mostly_unhealthy probe:302+ yes",
+        );
+        check("active", "0 probe:late*2 probe:late! probe:ok probe:fail unhealthy probe:ok rest probe:ok+");
+        check("active", "0 probe:fail probe:403 probe:fail!");
+        check("active", "0 probe:403*99 healthy yes");
+        check("active a.tcp=0 a.http=0 a.timeouts=0", "0 probe:fail*99 probe:500*99 probe:late*99 yes");
+        check("active a.successes=0", "0 probe:fail probe:fail! probe:ok*99 rest");
+        check("active a.successes=1", "0 probe:fail probe:fail! probe:ok+ probe:ok yes");
+        check("active", "0 fail*99 500*99 yes healthy");
+        check("active", "0 probe:fail probe:fail!, 9999 rest lost");
+    }
+
+    #[test]
+    fn probes_alone_heal_where_they_can() {
+        check(
+            "active passive",
+            "0 fail fail! rest, 99 rest lost probe:200 rest mostly_unhealthy probe:200+ yes",
+        );
+        check("active max_fails=1", "0 fail! rest, 99 rest lost probe:200 rest probe:200+ yes fail!");
+        check("active a.interval=0 max_fails=1", "0 fail!, 10 trial claim try:200+ yes");
+        check("active a.successes=0 max_fails=1", "0 fail!, 10 trial claim try:200+ yes");
+        check("active passive", "0 fail fail! probe:fail probe:fail! probe:200 probe:200+ yes");
+        check(
+            "active max_fails=1 a.interval=0",
+            "0 fail!, 10 claim probe:fail probe:fail! try:200 rest probe:200",
+        );
+    }
+
+    #[test]
+    fn a_mark_whose_rule_is_gone_does_not_count() {
+        check("active", "0 probe:fail probe:fail! rest rules:-active yes in healthy");
+        check("max_fails=1", "0 fail! rest rules:-max_fails yes healthy, 1 rules:max_fails=1 rest, 10 trial");
+        check("max_fails=1 active", "0 fail! rest, 5 rules:-active rest, 10 claim try:200+ yes");
+        check("max_fails=1", "0 fail!, 5 rules:active rest, 10 rest probe:ok probe:ok+ yes");
+        check("max_fails=1", "0 fail!, 10 claim rules:-max_fails yes try:200 yes rules:max_fails=1 yes");
+        check("max_fails=2", "0 fail rules:max_fails=1 yes fail!");
+    }
+
+    #[test]
+    fn status_says_who_and_until_when() {
+        let rules = Rules::new("max_fails=1 active");
+        let endpoint = SharedEndpoint::new(1);
+        let health = rules.health();
+        endpoint.finished(&health, Outcome::Failed, false, 1_000_000, &|| true);
+        let out =
+            |health: &HealthRules| endpoint.status(health, 2_000_000).out.map(|out| (out.by, out.until));
+        assert_eq!(out(&health), Some((By::Passive, None)));
+        assert_eq!(out(&Rules::new("max_fails=1").health()), Some((By::Passive, Some(11_000_000))));
+        assert_eq!(out(&Rules::new("active").health()), None);
+        endpoint.probed(&active(), ProbeOutcome::TimedOut, 0);
+        let status = endpoint.status(&health, 2_000_000);
+        assert_eq!((status.tcp_failure, status.timeout_failure), (1, 1));
+        endpoint.probed(&active(), ProbeOutcome::TimedOut, 0);
+        endpoint.probed(&active(), ProbeOutcome::TimedOut, 0);
+        assert_eq!(out(&health), Some((By::Active, None)));
+        assert_eq!(endpoint.up_since(), 0);
+        endpoint.probed(&active(), ProbeOutcome::Ok, 4_000_000);
+        endpoint.probed(&active(), ProbeOutcome::Ok, 5_000_000);
+        assert_eq!((out(&health), endpoint.up_since()), (None, 5_000_000));
+    }
+
+    #[test]
+    fn statuses() {
+        let set: Statuses = [0, 200, 599, 639, 640, 65535].into_iter().collect();
+        assert!([0, 200, 599, 639].into_iter().all(|status| set.contains(status)));
+        assert!(![1, 199, 640, 65535].into_iter().any(|status| set.contains(status)));
+    }
+}

@@ -17,6 +17,8 @@ pub mod pick;
 pub mod retry;
 pub mod route;
 #[cfg(test)]
+mod script;
+#[cfg(test)]
 mod seeded;
 mod status;
 pub mod upstream;

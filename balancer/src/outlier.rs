@@ -96,3 +96,84 @@ impl Streak {
         (Streak(after(now, rest) << 16 | u64::from(times)), rest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::{check, outlier};
+
+    #[test]
+    fn ratio() {
+        check("outlier", "0 fail*19 yes fail! rest unhealthy out");
+        check("outlier", "0 fail*10 200*9 yes 200! rest");
+        check("outlier", "0 fail*9 200*99 yes");
+        check("outlier", "0 200*999 fail*19 yes fail!");
+        check("outlier", "0 500*10 404*9 yes 404!");
+        check("outlier", "0 late*19 gone*9 yes 503!");
+        check("outlier o.min=4 o.ratio=1", "0 fail*3 200 fail*9 yes");
+        check("outlier o.min=0 o.ratio=0.1", "0 fail! rest");
+    }
+
+    #[test]
+    fn only_an_interval_counts() {
+        check("outlier o.min=4", "0 fail*3, 9.9 fail!");
+        check("outlier o.min=4", "0 fail*3, 10.1 fail*3 yes fail!");
+        check("outlier o.min=4", "0 fail*3, 10.1 200*99 yes, 10.2 fail*3 yes fail!");
+    }
+
+    #[test]
+    fn the_cap_is_asked() {
+        check("outlier o.min=4", "0 full fail*4 yes room fail*3 yes fail! rest");
+        check("outlier o.min=4 max_fails=1", "0 full fail! rest fail*9 rest, 10 claim try:200+ yes");
+    }
+
+    #[test]
+    fn rests_grow_and_shrink() {
+        check("outlier o.min=4", "0 fail*3 fail!, 29.9 rest lost, 30 claim rest lost try:200+ yes healthy");
+        check(
+            "outlier o.min=4",
+            "0 fail*3 fail!, 30 claim try:500, 89.9 rest, 90 claim try:late, 179.9 rest, 180 trial",
+        );
+        check("outlier o.min=4", "0 fail*3 fail!, 999 claim try:fail, 1058.9 rest, 1059 trial");
+        check("outlier o.min=4", "0 fail*3 fail!, 30 claim try:200+, 31 fail*3 fail!, 90.9 rest, 91 trial");
+        check("outlier o.min=4", "0 fail*3 fail!, 30 claim try:200+, 41 fail*3 fail!, 70.9 rest, 71 trial");
+        check("outlier o.min=4 o.max=40", "0 fail*3 fail!, 30 claim try:fail, 69.9 rest, 70 trial");
+    }
+
+    #[test]
+    fn with_others() {
+        check("outlier o.min=4 active", "0 fail*3 fail!, 5 probe:ok*9 rest, 30 claim try:200+ yes");
+        check("outlier o.min=4 max_fails=2", "0 fail fail! fail fail! rest, 10 rest, 30 claim try:200+ yes");
+        check(
+            "outlier o.min=4 max_fails=2",
+            "0 fail fail! fail fail!, 1 rules:-outlier rest, 30 claim try:200+ yes",
+        );
+        check("outlier o.min=2", "0 fail fail! rules:-outlier yes in");
+        check(
+            "outlier o.min=2 max_fails=1 active",
+            "0 fail! fail! rest, 30 rest probe:ok probe:ok+ trial claim try:200+ yes",
+        );
+    }
+
+    #[test]
+    fn windows_keep_their_ratio_when_full() {
+        let length = Duration::from_secs(10);
+        let mut window = Window::default();
+        for try_number in 0..200_000 {
+            window = window.after(try_number % 4 == 0, length, 5).unwrap_or(window);
+        }
+        assert!(window.is_over(0.249, u32::MAX) && !window.is_over(0.251, 1));
+        assert!(window.runs(length, 0) && !window.runs(length, 10_100_000));
+    }
+
+    #[test]
+    fn times_that_do_not_fit() {
+        let mut rule = outlier();
+        rule.base_time = Duration::MAX;
+        rule.max_time = Duration::MAX;
+        rule.interval = Duration::ZERO;
+        let (streak, rest) = Streak::default().ejected(&rule, u64::MAX);
+        assert_eq!((streak.0 as u16, rest), (1, Duration::MAX));
+        assert_eq!(Streak(u64::MAX).failed_again(&outlier(), 0).1, outlier().max_time);
+    }
+}
