@@ -30,6 +30,7 @@ mod settings;
 #[cfg(test)]
 mod sketches;
 mod substitute;
+mod traffic_split;
 mod verdict;
 
 use std::sync::Arc;
@@ -108,6 +109,7 @@ pub static PLUGINS: &[PluginInfo] = &[
     proxy_rewrite::INFO,
     api_breaker::INFO,
     limit_count::INFO,
+    traffic_split::INFO,
     redirect::INFO,
     response_rewrite::INFO,
 ];
