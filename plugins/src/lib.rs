@@ -22,6 +22,7 @@ mod fault_injection;
 mod fields;
 pub mod limit;
 mod limit_count;
+mod proxy_mirror;
 mod proxy_rewrite;
 mod redirect;
 mod request_id;
@@ -106,6 +107,7 @@ pub(crate) struct Setup<'a> {
 pub static PLUGINS: &[PluginInfo] = &[
     request_id::INFO,
     fault_injection::INFO,
+    proxy_mirror::INFO,
     proxy_rewrite::INFO,
     api_breaker::INFO,
     limit_count::INFO,
