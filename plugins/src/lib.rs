@@ -33,6 +33,7 @@ mod sketches;
 mod substitute;
 mod traffic_split;
 mod verdict;
+mod workflow;
 
 use std::sync::Arc;
 
@@ -109,6 +110,7 @@ pub static PLUGINS: &[PluginInfo] = &[
     fault_injection::INFO,
     proxy_mirror::INFO,
     proxy_rewrite::INFO,
+    workflow::INFO,
     api_breaker::INFO,
     limit_count::INFO,
     traffic_split::INFO,
