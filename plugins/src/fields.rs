@@ -90,7 +90,7 @@ impl FieldEdits {
             value.is_some_and(|value| value.as_table().is_some() || value.as_array().is_some())
         });
         if is_edits {
-            settings::table_of(reader, headers, |reader| {
+            settings::table_of(reader.report(), headers, |reader| {
                 edits.read_edits(reader);
                 Some(())
             });

@@ -22,6 +22,7 @@ mod fault_injection;
 mod fields;
 pub mod limit;
 mod limit_count;
+mod proxy_mirror;
 mod proxy_rewrite;
 mod redirect;
 mod request_id;
@@ -30,7 +31,9 @@ mod settings;
 #[cfg(test)]
 mod sketches;
 mod substitute;
+mod traffic_split;
 mod verdict;
+mod workflow;
 
 use std::sync::Arc;
 
@@ -105,9 +108,12 @@ pub(crate) struct Setup<'a> {
 pub static PLUGINS: &[PluginInfo] = &[
     request_id::INFO,
     fault_injection::INFO,
+    proxy_mirror::INFO,
     proxy_rewrite::INFO,
+    workflow::INFO,
     api_breaker::INFO,
     limit_count::INFO,
+    traffic_split::INFO,
     redirect::INFO,
     response_rewrite::INFO,
 ];

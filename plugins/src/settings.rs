@@ -46,16 +46,16 @@ pub(crate) fn table<T>(
     read: impl FnOnce(&mut Reader<'_, '_>) -> Option<T>,
 ) -> Option<T> {
     let value = reader.opt_value(field)?;
-    table_of(reader, value, read)
+    table_of(reader.report(), value, read)
 }
 
 /// Reads `value` as a table.
 pub(crate) fn table_of<T>(
-    reader: &mut Reader<'_, '_>,
+    report: &mut Report,
     value: &Value,
     read: impl FnOnce(&mut Reader<'_, '_>) -> Option<T>,
 ) -> Option<T> {
-    let mut inner = Reader::new(value, reader.report());
+    let mut inner = Reader::new(value, report);
     let read = read(&mut inner);
     inner.finish();
     read
@@ -76,7 +76,7 @@ pub(crate) fn tables<T>(
     }
     let mut tables = Vec::with_capacity(items.len().min(*count.end()));
     for (index, item) in items.iter().enumerate() {
-        tables.extend(table_of(reader, item, |inner| read(index, inner)));
+        tables.extend(table_of(reader.report(), item, |inner| read(index, inner)));
     }
     Some(tables)
 }
