@@ -25,5 +25,6 @@ mod routing;
 mod scale;
 mod targets;
 mod timeouts;
+mod traffic;
 mod upgrade;
 mod upstreams;
