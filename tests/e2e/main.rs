@@ -5,6 +5,7 @@
 //! temporary folders.
 #![forbid(unsafe_code)]
 mod aborts;
+mod balancing;
 mod bodies;
 mod command;
 mod connections;
