@@ -17,7 +17,7 @@ use config::{Reader, Report};
 use serde_json::json;
 
 use crate::fields::AnswerFields;
-use crate::limit::{BreakerRule, Owner};
+use crate::limit::{BreakerPath, BreakerRule, Owner};
 use crate::{
     settings, Answer, Exchange, Phases, Plugin, PluginInfo, Record, Resume, Setup, SharedState, Verdict,
 };
@@ -71,7 +71,7 @@ impl Plugin for ApiBreaker {
 
     fn on_access(&self, x: &mut dyn Exchange, _resume: Resume) -> Verdict {
         let host = x.var(&Var::Host).unwrap_or_default();
-        if !self.shared.breaker_is_open(self.owner, &host, x.uri(), x.now_millis(), &self.rule) {
+        if !self.shared.breaker_is_open(&self.path(x, &host), x.now_millis(), &self.rule) {
             return Verdict::Next;
         }
         let headers = self.headers.render(x);
@@ -83,8 +83,14 @@ impl Plugin for ApiBreaker {
         let unhealthy = self.unhealthy.contains(&status);
         if unhealthy || self.healthy.contains(&status) {
             let host = x.var(&Var::Host).unwrap_or_default();
-            self.shared.breaker_counts(self.owner, &host, x.uri(), x.now_millis(), &self.rule, !unhealthy);
+            self.shared.breaker_counts(&self.path(x, &host), x.now_millis(), &self.rule, !unhealthy);
         }
+    }
+}
+
+impl ApiBreaker {
+    fn path<'a>(&self, x: &'a dyn Exchange, host: &'a [u8]) -> BreakerPath<'a> {
+        BreakerPath { owner: self.owner, host, uri: x.uri() }
     }
 }
 
@@ -171,7 +177,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::fake::{build, build_in, verdict_text, FakeExchange};
+    use crate::fake::{build, build_in, verdict_text, with, FakeExchange};
 
     /// One request to the plugin at a second, whose upstream answers `status` if it is asked.
     fn serve(plugin: &dyn Plugin, second: f64, request: &str, status: Option<u16>) -> String {
@@ -293,8 +299,7 @@ mod tests {
     fn refuses() {
         #[track_caller]
         fn check(fields: serde_json::Value, want: &str) {
-            let mut settings = json!({"break_response_code": 503});
-            settings.as_object_mut().expect("a table").extend(fields.as_object().expect("a table").clone());
+            let settings = with(json!({"break_response_code": 503}), fields);
             let problems = build("api-breaker", settings).err().unwrap_or_default();
             assert!(problems.starts_with(want), "{problems}");
         }

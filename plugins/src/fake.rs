@@ -266,6 +266,13 @@ pub(crate) fn build_in(
     plugin.ok_or_else(|| problems(&report))
 }
 
+/// `settings` with these fields added or replaced.
+pub(crate) fn with(mut settings: serde_json::Value, fields: serde_json::Value) -> serde_json::Value {
+    let fields = fields.as_object().expect("a table").clone();
+    settings.as_object_mut().expect("a table").extend(fields);
+    settings
+}
+
 /// Every problem of a report in one line.
 pub(crate) fn problems(report: &Report) -> String {
     let text = |problem: &config::Problem| match &problem.help {

@@ -176,13 +176,12 @@ fn schema() -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{build, FakeExchange};
+    use crate::fake::{build, with, FakeExchange};
 
     /// The copy's target, `same` where it is the request's.
     #[track_caller]
     fn check(fields: serde_json::Value, request: &str, rewritten: Option<&str>, want: &str) {
-        let mut settings = json!({"host": "http://127.0.0.1:1"});
-        settings.as_object_mut().expect("a table").extend(fields.as_object().expect("a table").clone());
+        let settings = with(json!({"host": "http://127.0.0.1:1"}), fields);
         let plugin = build("proxy-mirror", settings).expect("settings hold");
         let mut x = FakeExchange::new(request);
         if let Some(target) = rewritten {
@@ -263,8 +262,7 @@ mod tests {
     fn refuses() {
         #[track_caller]
         fn check(fields: serde_json::Value, want: &str) {
-            let mut settings = json!({"host": "http://a"});
-            settings.as_object_mut().expect("a table").extend(fields.as_object().expect("a table").clone());
+            let settings = with(json!({"host": "http://a"}), fields);
             let problems = build("proxy-mirror", settings).err().unwrap_or_default();
             assert!(problems.starts_with(want), "{problems}");
         }

@@ -106,7 +106,7 @@ pub(crate) fn statuses(
             Some(status) => reader.report().error(item, format!("{status} is there twice"), "remove one"),
             None => {
                 let what = format!("`{field}` are statuses from {} to {}", range.start(), range.end());
-                reader.report().error(item, what, "");
+                reader.report().error(item, what, format!("write {field} = [{default}]"));
             }
         }
     }

@@ -199,7 +199,8 @@ fn read_rule(reader: &mut Reader<'_, '_>, owner: &str, upstreams: &mut Vec<Upstr
     // Without any, as in APISIX: the route's own.
     let entries = entries.unwrap_or_else(|| vec![(None, 1)]);
     let weights: Vec<u32> = entries.iter().map(|(_, weight)| *weight).collect();
-    if weights.iter().all(|weight| *weight == 0) {
+    // Empty where every entry was wrong, which was said.
+    if !weights.is_empty() && weights.iter().all(|weight| *weight == 0) {
         let place = reader.value_place("weighted_upstreams");
         let what = "all weights are 0: what matches goes to the route's own upstream";
         reader.report().warning(place, what, "give one a weight above 0");

@@ -47,6 +47,17 @@ struct Shared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner(u128);
 
+/// What has a breaker of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct BreakerPath<'a> {
+    /// Whose entry.
+    pub owner: Owner,
+    /// The request's host.
+    pub host: &'a [u8],
+    /// The request's path, decoded.
+    pub uri: &'a [u8],
+}
+
 impl SharedState {
     /// No counters yet. One per process: a second one counts apart.
     pub fn new() -> SharedState {
@@ -78,40 +89,25 @@ impl SharedState {
         self.0.counters.change(key, now_millis, take)
     }
 
-    /// Whether the breaker of `host` and `uri` lets no request pass at `now_millis`.
+    /// Whether the breaker of `path` lets no request pass at `now_millis`.
     ///
     /// Takes no lock while nothing fails anywhere.
-    pub fn breaker_is_open(
-        &self,
-        owner: Owner,
-        host: &[u8],
-        uri: &[u8],
-        now_millis: u64,
-        rule: &BreakerRule,
-    ) -> bool {
+    pub fn breaker_is_open(&self, path: &BreakerPath<'_>, now_millis: u64, rule: &BreakerRule) -> bool {
         if self.0.breakers.len() == 0 {
             return false;
         }
-        let key = self.0.breaker_key(owner, host, uri);
+        let key = self.0.breaker_key(path);
         self.0.breakers.look(key, |breaker| breaker.is_open(now_millis, rule)).unwrap_or(false)
     }
 
-    /// Counts an outcome, unhealthy or healthy, for the breaker of `host` and `uri`.
+    /// Counts an outcome, unhealthy or healthy, for the breaker of `path`.
     ///
     /// Only an unhealthy one makes a breaker; one that is healthy again is forgotten.
-    pub fn breaker_counts(
-        &self,
-        owner: Owner,
-        host: &[u8],
-        uri: &[u8],
-        now_millis: u64,
-        rule: &BreakerRule,
-        healthy: bool,
-    ) {
+    pub fn breaker_counts(&self, path: &BreakerPath<'_>, now_millis: u64, rule: &BreakerRule, healthy: bool) {
         if healthy && self.0.breakers.len() == 0 {
             return;
         }
-        let key = self.0.breaker_key(owner, host, uri);
+        let key = self.0.breaker_key(path);
         if healthy {
             return self.0.breakers.change_or_forget(key, |breaker| !breaker.succeeds(now_millis, rule));
         }
@@ -140,12 +136,12 @@ impl Default for SharedState {
 }
 
 impl Shared {
-    fn breaker_key(&self, owner: Owner, host: &[u8], uri: &[u8]) -> u128 {
+    fn breaker_key(&self, path: &BreakerPath<'_>) -> u128 {
         self.fingerprint(|hasher| {
-            hasher.write_u128(owner.0);
+            hasher.write_u128(path.owner.0);
             // With their lengths, so that no host and path can be cut in another way.
-            host.hash(hasher);
-            uri.hash(hasher);
+            path.host.hash(hasher);
+            path.uri.hash(hasher);
         })
     }
 
@@ -209,11 +205,14 @@ mod tests {
         let shared = SharedState::new();
         let owner = |name| shared.owner(name, &json!({}).into(), 0);
         let rule = BreakerRule { failures: 1, successes: 1, open_max_millis: 3_000 };
-        let is_open = |name, host: &str, uri: &str, now| {
-            shared.breaker_is_open(owner(name), host.as_bytes(), uri.as_bytes(), now, &rule)
+        let path = |name, host: &'static str, uri: &'static str| BreakerPath {
+            owner: owner(name),
+            host: host.as_bytes(),
+            uri: uri.as_bytes(),
         };
-        let counts = |host: &str, uri: &str, now, healthy| {
-            shared.breaker_counts(owner("a"), host.as_bytes(), uri.as_bytes(), now, &rule, healthy);
+        let is_open = |name, host, uri, now| shared.breaker_is_open(&path(name, host, uri), now, &rule);
+        let counts = |host, uri, now, healthy| {
+            shared.breaker_counts(&path("a", host, uri), now, &rule, healthy);
         };
         counts("h", "/x", 1_000, true);
         assert_eq!(shared.breakers(), 0);
