@@ -273,11 +273,8 @@ fn refused(x: &mut Exchange, refusal: Picked) -> Option<Fault> {
 /// The pause before a further try, if the upstream has one.
 async fn pause(connection: &Connection, x: &Exchange, upstream: &CoreUpstream) -> Result<(), Fault> {
     let pause = upstream.plan.retry.backoff(x.tries, connection.worker.random());
-    if !pause.is_zero() {
-        monoio::time::sleep(pause).await;
-        if connection.socket.has_hung_up() {
-            return Err(Fault::CLIENT_GONE);
-        }
+    if pause.is_zero() {
+        return Ok(());
     }
-    Ok(())
+    connection.pause(pause).await
 }
