@@ -167,7 +167,7 @@ fn again(x: &Exchange, upstream: &CoreUpstream, failure: Failure, sent: bool, tr
         return true;
     }
     let failed = Failed {
-        method: x.request.method(),
+        method: x.request.method_bytes(),
         failure,
         sent,
         replayable: x.source.is_replayable(),
@@ -182,7 +182,7 @@ fn again(x: &Exchange, upstream: &CoreUpstream, failure: Failure, sent: bool, tr
 /// from the budget.
 pub fn passes_over(x: &mut Exchange, upstream: &Rc<CoreUpstream>, tried: &Tried, replayable: bool) -> bool {
     let failed = Failed {
-        method: x.request.method(),
+        method: x.request.method_bytes(),
         failure: Failure::Status(x.response.status()),
         sent: true,
         replayable,
