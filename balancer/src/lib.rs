@@ -1,7 +1,7 @@
 //! Where does this request go, and may it go again: decisions without sockets, clocks or chance.
 //!
 //! In reading order: [`route`] finds the route among many; [`upstream`] picks an endpoint of its
-//! upstream, by a policy of [`pick`]; [`retry`] says whether a failed attempt may be repeated.
+//! upstream, by a policy of [`pick`] or by its cookie ([`sticky`]); [`retry`] says whether a failed attempt may be repeated.
 //! Time, randomness and the request come in as arguments.
 
 #![forbid(unsafe_code)]
@@ -15,4 +15,5 @@ pub mod retry;
 pub mod route;
 #[cfg(test)]
 mod seeded;
+pub mod sticky;
 pub mod upstream;
