@@ -144,11 +144,7 @@ impl Group {
 
     /// Tells an endpoint what came of a try. The rules are borrowed, not cloned: their count is all workers'.
     fn tell(&self, index: usize, outcome: Outcome, trial: bool, now: u64) -> Option<Change> {
-        let ejecting = RefCell::new(None);
-        let may_eject = || {
-            ejecting.borrow_mut().get_or_insert_with(|| self.rules.ejecting());
-            self.out() < self.rules.ejected_max()
-        };
+        let may_eject = || self.out() < self.rules.ejected_max();
         self.shared[index].finished(&self.rules.endpoints[index].health, outcome, trial, now, &may_eject)
     }
 

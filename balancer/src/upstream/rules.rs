@@ -3,7 +3,6 @@
 //! Rings and tables are large and never change, so they stand here once, not on every core.
 
 use std::cmp::Reverse;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use config::upstream::Kind;
@@ -29,8 +28,6 @@ pub struct Rules {
     pub(super) budget: Option<f64>,
     pub(super) limiter: Option<Limiter>,
     tokens: Tokens,
-    /// Held from the question whether one more may be ejected until it is.
-    ejecting: Mutex<()>,
 }
 
 /// What is known of one endpoint before any request.
@@ -104,7 +101,6 @@ impl Rules {
             budget: source.retry.budget,
             limiter: source.concurrency_limit.as_ref().map(Limiter::new),
             tokens,
-            ejecting: Mutex::new(()),
             endpoints,
             parts,
         }
@@ -138,11 +134,6 @@ impl Rules {
     /// How many may be ejected at once: one may always be.
     pub(super) fn ejected_max(&self) -> usize {
         ((self.max_ejected * self.up as f64) as usize).max(1)
-    }
-
-    /// Held while an ejection is decided: two workers at once would eject one more than may be.
-    pub(super) fn ejecting(&self) -> MutexGuard<'_, ()> {
-        self.ejecting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

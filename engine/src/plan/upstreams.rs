@@ -105,7 +105,7 @@ fn plan(source: &Arc<config::Upstream>, endpoints: Vec<Endpoint>, sticky_key: &[
             send: source.timeout.send.unwrap_or(TIMEOUT_DEFAULT),
             read: source.timeout.read.unwrap_or(TIMEOUT_DEFAULT),
         },
-        retry: RetryPolicy::new(source.retries, source.retry_timeout, endpoints.len()),
+        retry: RetryPolicy::of(source, endpoints.len()),
         rules: Arc::new(Rules::new(source, specs, sticky_key)),
         endpoints,
     }

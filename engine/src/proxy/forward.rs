@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use balancer::retry::{may_retry, Failure};
+use balancer::retry::{Failed, Failure};
 use balancer::upstream::{Ask, Picked, Tried};
 use proto::framing::BodyLength;
 use proto::head::{Head, Name};
@@ -79,16 +79,16 @@ pub async fn run(connection: &Connection, x: &mut Exchange, input: &mut Buf) -> 
         let elapsed = Duration::from_micros(clock::micros().saturating_sub(x.began));
         let untried = upstream.group.borrow().untried(&tried);
         let replayable = x.body_read || x.kept_body.is_some() || x.body_bytes_in == 0;
-        let again = may_retry(
-            &upstream.plan.retry,
-            x.request.method(),
-            error.failure,
+        let failed = Failed {
+            method: x.request.method_bytes(),
+            failure: error.failure,
             sent,
             replayable,
-            x.tries,
+            tries: x.tries,
             elapsed,
             untried,
-        );
+        };
+        let again = upstream.plan.retry.may_retry(&failed);
         if !again || error.fault.status == 499 {
             return Err(error.fault);
         }
