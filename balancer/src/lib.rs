@@ -6,7 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod budget;
 pub mod endpoint;
+pub mod health;
+pub mod limit;
 pub mod pick;
 pub mod retry;
 pub mod route;
