@@ -4,8 +4,8 @@
 //! `run` starts everything; `state` is the one loop over one closed [`Event`];
 //! `source` reads and watches the file, `compile` turns it into a plan on a helper
 //! thread, `drain` knows how the gateway ends; `signals`, `socket` (the `ringway`
-//! command's way in) and `resolve` (DNS) feed the loop; `status` and `metrics`
-//! show what there is. Nothing in the loop computes for long: whatever parses,
+//! command's way in), `resolve` (DNS) and `probe` (health checks) feed the loop;
+//! `status`, `api` and `metrics` show what there is; `sticky` keeps a key. Nothing in the loop computes for long: whatever parses,
 //! compiles or renders runs elsewhere.
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ mod compile;
 mod drain;
 pub mod logging;
 mod metrics;
+mod probe;
 pub mod quickstart;
 mod resolve;
 mod rings;
@@ -22,6 +23,7 @@ pub mod socket;
 mod source;
 mod state;
 mod status;
+mod sticky;
 
 use tokio::sync::oneshot;
 
@@ -45,9 +47,11 @@ pub(crate) enum Event {
     Compiled(Box<compile::Compiled>),
     /// Names were resolved anew: all addresses that are known.
     Resolved(resolve::Addresses),
+    /// A health check changed an endpoint's health.
+    Probed(probe::Probed),
 }
 
 /// The way into the loop. Unbounded, but what goes in is: signals and file changes coalesce in
 /// the kernel, the command's connections and questions for names are counted, and each worker
-/// reports once per plan.
+/// reports once per plan, and the health of an endpoint changes at most once per probe or rest.
 pub(crate) type Events = tokio::sync::mpsc::UnboundedSender<Event>;

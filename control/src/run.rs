@@ -21,6 +21,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use crate::drain::Ending;
 use crate::logging::{self, Diagnostics};
 use crate::metrics::{Facts, Metrics};
+use crate::probe::Prober;
 use crate::source::{self, Debounce, Seen};
 use crate::state::{self, State};
 use crate::status::{self, Serving, Shared};
@@ -166,6 +167,8 @@ impl Start<'_> {
         ready();
         // And it may have changed between the reading and the watching.
         let _ = events.send(Event::FileChanged);
+        let mut prober = Prober::new(events.clone());
+        prober.follow(&running.plan);
         let state = State {
             path: self.path.to_owned(),
             bound: running.bound,
@@ -173,6 +176,7 @@ impl Start<'_> {
             engine: running.engine,
             writer: running.writer,
             names: resolve::start(events.clone(), running.plan.names(), running.feeds.addresses.clone()),
+            prober,
             feeds: running.feeds,
             plan: running.plan,
             shared,

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use balancer::endpoint::Change;
 use engine::listen::{ListenerId, Sockets};
 use engine::observe::AccessWriter;
 use engine::plan::{Feeds, Plan};
@@ -21,6 +22,7 @@ use tokio::sync::oneshot;
 use crate::compile::{self, Compiled, Outcome, Refusal};
 use crate::drain::{Ending, Step};
 use crate::logging::Diagnostics;
+use crate::probe::Prober;
 use crate::resolve::Names;
 use crate::signals::Signal;
 use crate::socket::{Answer, Request};
@@ -62,6 +64,7 @@ pub(crate) struct State {
     pub(crate) shared: Arc<Shared>,
     pub(crate) events: Events,
     pub(crate) names: Names,
+    pub(crate) prober: Prober,
     pub(crate) watch: Watch,
     pub(crate) diagnostics: Arc<Diagnostics>,
     pub(crate) ending: Ending,
@@ -112,6 +115,10 @@ impl State {
             Event::Resolved(addresses) => {
                 self.feeds.addresses.extend(addresses);
                 self.want(Wanted { feeds_only: true, always: true, ..Wanted::default() });
+            }
+            Event::Probed(probed) => {
+                tell_health(&probed.upstream, &probed.endpoint, probed.change, &probed.why);
+                self.engine.tell_health(&probed.upstream);
             }
             Event::Report(report) => return self.report(&report),
         }
@@ -319,6 +326,7 @@ impl State {
         let names = plan.names();
         self.feeds.addresses.retain(|name, _| names.binary_search(name).is_ok());
         self.names.set(names, self.feeds.addresses.clone());
+        self.prober.follow(&plan);
         self.retired.push(std::mem::replace(&mut self.plan, plan));
         generation
     }
@@ -346,8 +354,9 @@ impl State {
                 self.acknowledged();
             }
             Report::Health { worker, upstream, endpoint, change } => {
-                tracing::warn!(target: "ringway", worker, upstream, endpoint, ?change, "an endpoint's health changed");
+                tell_health(upstream, endpoint, *change, &format!("traffic of worker {worker}"));
                 self.engine.tell_health(upstream);
+                self.prober.health(upstream);
             }
             Report::Drained { worker, cut } => {
                 if *cut > 0 {
@@ -408,6 +417,17 @@ pub(crate) fn listeners(plan: &Plan, bound: &HashMap<ListenerId, String>) -> Vec
         Some((listener.name.clone(), address.clone()))
     });
     listeners.collect()
+}
+
+/// One line of the log, and one more in the metrics, for an endpoint that went out or came back.
+fn tell_health(upstream: &str, endpoint: &str, change: Change, why: &str) {
+    metrics::health_changed(change);
+    let by = metrics::by(change.by);
+    if change.healthy {
+        tracing::info!(target: "ringway", upstream, endpoint, by, why, "an endpoint is healthy");
+    } else {
+        tracing::warn!(target: "ringway", upstream, endpoint, by, why, "an endpoint is unhealthy");
+    }
 }
 
 fn answer_refused(wanted: Wanted, refusal: &Refusal) {
