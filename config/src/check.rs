@@ -56,12 +56,26 @@ fn listeners(document: &Document, tree: &Value, report: &mut Report) {
         };
         twice(listener.place, what, first, report);
     }
-    if let Some(status) = document.status.listen {
-        if let Some(listener) = seen.iter().find(|listener| listener.address.takes(&status)) {
-            let help = "write [status] and below it listen = \"127.0.0.1:9092\" or \"off\"";
-            let problem = Problem::error(listener.place, format!("{status} is taken by [status]"));
+    own_listeners(document, tree, &seen, report);
+}
+
+/// `[status]` and `[control]` listen beside the listeners.
+fn own_listeners(document: &Document, tree: &Value, seen: &[&Listener], report: &mut Report) {
+    let own = [("status", document.status.listen, 9092), ("control", document.control.listen, 9093)];
+    for (name, address, free) in own {
+        let Some(address) = address else { continue };
+        if let Some(listener) = seen.iter().find(|listener| listener.address.takes(&address)) {
+            let help = format!("write [{name}] and below it listen = \"127.0.0.1:{free}\" or \"off\"");
+            let problem = Problem::error(listener.place, format!("{address} is taken by [{name}]"));
             report.push(problem.help(help));
         }
+    }
+    let (status, control) = (document.status.listen, document.control.listen);
+    if let Some(address) = status.filter(|status| status.port() != 0 && Some(*status) == control) {
+        let written = ["control", "status"].into_iter().find_map(|name| tree.get(name)?.get("listen"));
+        let place = written.map_or(beginning(), |listen| listen.place);
+        let problem = Problem::error(place, format!("[status] and [control] are both on {address}"));
+        report.push(problem.help("give one of them another port, or write \"off\""));
     }
 }
 

@@ -13,6 +13,9 @@ pub struct Diff {
     pub kinds: Vec<(&'static str, Changes)>,
 }
 
+/// The kinds that are one table each.
+const SINGLE: &[&str] = &["server", "log", "status", "control", "discovery", "cores"];
+
 /// The ids of one kind that were added, changed and removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -32,6 +35,8 @@ impl Diff {
             ("server", old.server != new.server),
             ("log", old.log != new.log),
             ("status", old.status != new.status),
+            ("control", old.control != new.control),
+            ("discovery", old.dns != new.dns),
             ("cores", old.cores != new.cores),
         ];
         for (name, _) in single.into_iter().filter(|(_, changed)| *changed) {
@@ -90,7 +95,7 @@ impl fmt::Display for Diff {
             let comma = if index == 0 { "" } else { ", " };
             let (added, changed, removed) =
                 (changes.added.len(), changes.changed.len(), changes.removed.len());
-            if matches!(*kind, "server" | "log" | "status" | "cores") {
+            if SINGLE.contains(kind) {
                 write!(f, "{comma}{kind}: changed")?;
             } else {
                 write!(f, "{comma}{kind}: +{added} ~{changed} -{removed}")?;

@@ -1,6 +1,7 @@
-//! `[log]` and `[status]`: what can be seen of the gateway, and where.
+//! `[log]`, `[status]`, `[control]`, `[discovery.dns]`: what is between the gateway and its surroundings,
+//! beside the requests.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::place::Place;
@@ -103,6 +104,11 @@ impl Default for Status {
     }
 }
 
+/// Where a DNS server is asked whose port is not written.
+const DNS_PORT: u16 = 53;
+/// DNS servers at most: each is asked in turn while a name does not resolve.
+const DNS_SERVERS_MAX: usize = 16;
+
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
 impl Log {
@@ -185,22 +191,79 @@ impl Status {
     /// Reads `[status]`.
     pub(crate) fn read(value: &Value, report: &mut Report) -> Status {
         let mut reader = Reader::of("Status", value, report);
-        let mut status = Status::default();
-        match reader.opt_str("listen") {
-            None => {}
-            Some("off") => status.listen = None,
-            Some(text) => match text.parse() {
-                Ok(address) => status.listen = Some(address),
-                Err(_) => {
-                    let place = reader.value_place("listen");
-                    let problem = Problem::error(place, format!("invalid address `{text}`"))
-                        .label("must be an IP address and a port, or `off`")
-                        .help("write 127.0.0.1:9091; whoever reaches it sees all metrics");
-                    reader.report().push(problem);
-                }
-            },
+        let help = "write 127.0.0.1:9091; whoever reaches it sees all metrics";
+        let listen = listen(&mut reader, help);
+        reader.finish();
+        listen.map_or_else(Status::default, |listen| Status { listen })
+    }
+}
+
+impl Control {
+    /// Reads `[control]`.
+    pub(crate) fn read(value: &Value, report: &mut Report) -> Control {
+        let mut reader = Reader::of("Control", value, report);
+        let help = "write 127.0.0.1:9090; whoever reaches it sees routes and upstreams";
+        let listen = listen(&mut reader, help);
+        if let Some(Some(address)) = listen.filter(|listen| listen.is_some_and(|it| !it.ip().is_loopback())) {
+            let place = reader.value_place("listen");
+            let problem =
+                Problem::warning(place, format!("[control] can be reached from outside on {address}"));
+            let label = "it asks for no password";
+            reader.report().push(problem.label(label).help("write listen = \"127.0.0.1:9090\""));
         }
         reader.finish();
-        status
+        listen.map_or_else(Control::default, |listen| Control { listen })
+    }
+}
+
+/// `listen = "127.0.0.1:9091"`, or `off`, which is `Some(None)`.
+fn listen(reader: &mut Reader<'_, '_>, help: &str) -> Option<Option<SocketAddr>> {
+    let text = reader.opt_str("listen")?;
+    if text == "off" {
+        return Some(None);
+    }
+    if let Ok(address) = text.parse() {
+        return Some(Some(address));
+    }
+    let place = reader.value_place("listen");
+    let problem = Problem::error(place, format!("invalid address `{text}`"));
+    reader.report().push(problem.label("must be an IP address and a port, or `off`").help(help));
+    None
+}
+
+impl Dns {
+    /// Reads `[discovery]`, of which `dns` is built.
+    pub(crate) fn read(value: &Value, report: &mut Report) -> Dns {
+        let mut reader = Reader::of("Discovery", value, report);
+        let dns = reader.opt_value("dns").map(|value| Dns::servers(value, reader.report()));
+        reader.not_built(&["consul", "consul_kv", "eureka", "kubernetes", "nacos", "tars", "zookeeper"]);
+        reader.finish();
+        dns.unwrap_or_default()
+    }
+
+    /// Reads `[discovery.dns]`: addresses, with a port or at DNS's own.
+    fn servers(value: &Value, report: &mut Report) -> Dns {
+        let mut reader = Reader::of("Dns", value, report);
+        let mut servers: Vec<SocketAddr> = Vec::new();
+        for (text, place) in reader.list("servers") {
+            let bare = || text.parse::<IpAddr>().map(|address| SocketAddr::new(address, DNS_PORT));
+            match text.parse().or_else(|_| bare()) {
+                Ok(server) if servers.contains(&server) => {
+                    reader.report().warning(place, format!("the server {server} is written twice"), "");
+                }
+                Ok(server) => servers.push(server),
+                Err(_) => {
+                    let problem = Problem::error(place, format!("invalid address `{text}`"));
+                    let label = "must be an IP address with or without a port";
+                    reader.report().push(problem.label(label).help("write 127.0.0.1:53"));
+                }
+            }
+        }
+        if servers.len() > DNS_SERVERS_MAX {
+            let place = reader.value_place("servers");
+            reader.report().error(place, format!("more than {DNS_SERVERS_MAX} of `servers`"), "");
+        }
+        reader.finish();
+        Dns { servers }
     }
 }

@@ -156,6 +156,15 @@ pub fn host_fault(host: &str) -> Option<&'static str> {
     }
 }
 
+/// Why a text is no `Host` field's value, if it is none.
+pub(crate) fn host_and_port_fault(host: &str) -> Option<&'static str> {
+    let (name, port) = split_port(host);
+    match port {
+        Some(port) if port.parse::<u16>().is_err() => Some("the port is no number up to 65535"),
+        _ => host_fault(name),
+    }
+}
+
 /// Splits `host:port`, `[::1]:port` or a host alone.
 pub fn split_port(text: &str) -> (&str, Option<&str>) {
     let after_bracket = text.rfind(']').map_or(0, |at| at + 1);

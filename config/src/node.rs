@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::names;
 use crate::place::Place;
-use crate::reader::{integer, not_built, wrong_type, Reader};
+use crate::reader::{integer, wrong_type, Reader};
 use crate::report::{Problem, Report};
 use crate::units;
 use crate::value::{Kind, Value};
@@ -31,7 +31,7 @@ pub struct Node {
     pub fail_timeout: Option<Duration>,
     /// Gets no new sessions; sticky ones stay.
     pub drain: bool,
-    /// The most requests at once, over all cores; `None` is the upstream's.
+    /// The most requests at once, over all cores; `None` is the upstream's, `u32::MAX` without bound.
     pub max_conns: Option<u32>,
     /// How long it takes to its full share once it is back; `None` is the upstream's.
     pub slow_start: Option<Duration>,
@@ -65,6 +65,8 @@ impl fmt::Display for NodeAddress {
 
 /// The largest weight.
 pub const WEIGHT_MAX: i64 = 1_000_000;
+/// The largest `max_conns`.
+pub(crate) const CONNS_MAX: i64 = 1_000_000;
 /// The most nodes of an upstream.
 pub const NODES_MAX: usize = 10_000;
 /// The port where none is given.
@@ -197,9 +199,12 @@ fn table(value: &Value, report: &mut Report) -> Option<Node> {
         down: reader.opt_bool("down").unwrap_or(false),
         max_fails: reader.range("max_fails", 0..=u32::MAX.into()).map(|fails| fails as u32),
         fail_timeout: reader.opt_duration("fail_timeout"),
+        drain: reader.opt_bool("drain").unwrap_or(false),
+        max_conns: reader.range("max_conns", 0..=CONNS_MAX).map(|most| most as u32),
+        slow_start: reader.opt_duration("slow_start"),
         ..defaults
     };
-    reader.not_built(&["max_conns", "slow_start", "metadata"]);
+    reader.not_built(&["metadata"]);
     let sound = reader.finish();
     let address = address?;
     sound.then_some(Node { address, ..node })
@@ -228,7 +233,8 @@ fn named(
     None
 }
 
-/// A server line as nginx has it: `ADDRESS [weight=N] [max_fails=N] [fail_timeout=T] [backup] [down]`.
+/// A server line as nginx has it: `ADDRESS [weight=N] [max_fails=N] [fail_timeout=T] [max_conns=N]
+/// [slow_start=T] [backup] [down] [drain]`.
 pub(crate) fn line(value: &Value, report: &mut Report) -> Option<Node> {
     let Some(text) = value.as_str() else {
         wrong_type(report, value, "a string", "write \"127.0.0.1:8080 weight=2\"");
@@ -253,7 +259,7 @@ pub(crate) fn line(value: &Value, report: &mut Report) -> Option<Node> {
 /// One parameter of a server line.
 fn parameter(node: &mut Node, word: &str, place: Place, report: &mut Report) {
     const WORDS: &[&str] =
-        &["weight", "max_fails", "fail_timeout", "max_conns", "slow_start", "backup", "down"];
+        &["weight", "max_fails", "fail_timeout", "max_conns", "slow_start", "backup", "down", "drain"];
     let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
     let number = |most: i64, report: &mut Report| {
         let number = value.unwrap_or_default().parse().ok().filter(|number| (0..=most).contains(number));
@@ -263,28 +269,19 @@ fn parameter(node: &mut Node, word: &str, place: Place, report: &mut Report) {
         }
         number
     };
+    let bits = |number: i64| number as u32;
     match (name, value) {
         ("weight", _) => node.weight = number(WEIGHT_MAX, report).unwrap_or(1) as u32,
-        ("max_fails", _) => {
-            node.max_fails = number(u32::MAX.into(), report).map(|number| number as u32);
-        }
-        ("fail_timeout", _) => {
-            let text = value.unwrap_or_default();
-            let seconds = text.parse().map_err(|_| String::new()).and_then(units::from_seconds);
-            match seconds.or_else(|_| units::duration(text)) {
-                Ok(duration) => node.fail_timeout = Some(duration),
-                Err(why) => {
-                    let what = format!("invalid parameter `{word}`");
-                    report.push(Problem::error(place, what).label(why).help("write fail_timeout=30s"));
-                }
-            }
-        }
+        ("max_fails", _) => node.max_fails = number(u32::MAX.into(), report).map(bits),
+        ("max_conns", _) => node.max_conns = number(CONNS_MAX, report).map(bits),
+        ("fail_timeout", _) => node.fail_timeout = time(word, place, report),
+        ("slow_start", _) => node.slow_start = time(word, place, report),
         ("backup", None) => node.backup = true,
         ("down", None) => node.down = true,
-        ("max_conns" | "slow_start", _) => not_built(report, place, name),
+        ("drain", None) => node.drain = true,
         _ => {
             let mut help = report.suggest(name, WORDS.iter().map(|word| (*word, Place::NOWHERE)));
-            if matches!(name, "backup" | "down") {
+            if matches!(name, "backup" | "down" | "drain") {
                 help = format!("write `{name}` alone");
             }
             let what = format!("unknown parameter `{word}`");
@@ -292,4 +289,16 @@ fn parameter(node: &mut Node, word: &str, place: Place, report: &mut Report) {
             report.push(Problem::error(place, what).label(label).help(help));
         }
     }
+}
+
+/// The time of `fail_timeout=30s`, or `fail_timeout=30` as nginx takes it.
+fn time(word: &str, place: Place, report: &mut Report) -> Option<Duration> {
+    let (name, text) = word.split_once('=').unwrap_or((word, ""));
+    let seconds = text.parse().map_err(|_| String::new()).and_then(units::from_seconds);
+    let read = seconds.or_else(|_| units::duration(text));
+    if let Err(why) = &read {
+        let problem = Problem::error(place, format!("invalid parameter `{word}`")).label(why);
+        report.push(problem.help(format!("write {name}=30s")));
+    }
+    read.ok()
 }

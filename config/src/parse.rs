@@ -11,7 +11,7 @@ use crate::document::Document;
 use crate::env::Env;
 use crate::identity::{Identity, Ids};
 use crate::listener::{self, Listener};
-use crate::log::{Log, Status};
+use crate::log::{Control, Dns, Log, Status};
 use crate::names::Digester;
 use crate::place::Place;
 use crate::plugin;
@@ -26,7 +26,6 @@ use crate::value::Value;
 /// What the language has and this version has not.
 const NOT_BUILT: &[&str] = &[
     "admin",
-    "control",
     "ssls",
     "consumers",
     "consumer_groups",
@@ -36,7 +35,6 @@ const NOT_BUILT: &[&str] = &[
     "stream_routes",
     "plugin_metadata",
     "protos",
-    "discovery",
     "ai",
 ];
 
@@ -51,12 +49,14 @@ pub(crate) fn document(tree: &Value, env: &dyn Env, report: &mut Report) -> Opti
         server.unwrap_or_else(|| Server { workdir: server::workdir_default(env), ..Server::default() });
     let log = reader.opt_value("log").map(|value| Log::read(value, reader.report()));
     let status = reader.opt_value("status").map(|value| Status::read(value, reader.report()));
+    let control = reader.opt_value("control").map(|value| Control::read(value, reader.report()));
+    let dns = reader.opt_value("discovery").map(|value| Dns::read(value, reader.report()));
     let cores = reader.opt_value("cores").map(|value| Cores::read(value, reader.report()));
     let mut document = Document {
         log: log.unwrap_or_default(),
         status: status.unwrap_or_default(),
-        control: crate::Control::default(),
-        dns: crate::Dns::default(),
+        control: control.unwrap_or_default(),
+        dns: dns.unwrap_or_default(),
         cores: cores.unwrap_or_default(),
         ..Document::default()
     };

@@ -245,8 +245,7 @@ impl<'v, 'r> Reader<'v, 'r> {
         built: &[(&'static str, T)],
         planned: &[&'static str],
     ) -> Option<T> {
-        let found = self.entries.iter().find(|(key, _)| key.name == name).map(|(_, value)| value);
-        match found.and_then(|value| Some((value, value.as_str()?))) {
+        match self.peek(name).and_then(|value| Some((value, value.as_str()?))) {
             Some((value, text)) if planned.contains(&text) => {
                 self.entry(name);
                 not_built(self.report, value.place, &format!("{name} = \"{text}\""));
@@ -283,8 +282,7 @@ impl<'v, 'r> Reader<'v, 'r> {
 
     /// Where the value of a key stands, else where the table does.
     pub fn value_place(&self, name: &str) -> Place {
-        let entry = self.entries.iter().find(|(key, _)| key.name == name);
-        entry.map_or(self.place, |(_, value)| value.place)
+        self.peek(name).map_or(self.place, |value| value.place)
     }
 
     /// Refuses fields that are planned and not there yet: never silently accepted.
@@ -294,6 +292,16 @@ impl<'v, 'r> Reader<'v, 'r> {
             self.seen[at] = true;
             not_built(self.report, self.entries[at].0.place, name);
         }
+    }
+
+    /// The value under a key; does not count as asking for it.
+    pub(crate) fn peek(&self, name: &str) -> Option<&'v Value> {
+        self.entries.iter().find(|(key, _)| key.name == name).map(|(_, value)| value)
+    }
+
+    /// Whether something was wrong with the table so far.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.report.error_count() > self.errors_before
     }
 
     /// Whether there are keys that no one asked for so far.
@@ -325,7 +333,7 @@ impl<'v, 'r> Reader<'v, 'r> {
                 self.report.push(problem.help(help));
             }
         }
-        self.report.error_count() == self.errors_before
+        !self.has_errors()
     }
 
     fn str_of(&mut self, value: &'v Value) -> Option<&'v str> {
@@ -350,6 +358,25 @@ fn described(kind: &str) -> String {
         "PluginMeta" => "`_meta`",
         "Timeout" => "`timeout`",
         "KeepalivePool" => "`keepalive_pool`",
+        "Control" => "[control]",
+        "Discovery" => "[discovery]",
+        "Dns" => "[discovery.dns]",
+        "DiscoveryArgs" => "`discovery_args`",
+        "Checks" => "`checks`",
+        "ActiveCheck" => "`checks.active`",
+        "ActiveHealthy" => "`checks.active.healthy`",
+        "ActiveUnhealthy" => "`checks.active.unhealthy`",
+        "PassiveCheck" => "`checks.passive`",
+        "PassiveHealthy" => "`checks.passive.healthy`",
+        "PassiveUnhealthy" => "`checks.passive.unhealthy`",
+        "Sticky" => "`sticky`",
+        "Retry" => "`retry`",
+        "Backoff" => "`backoff`",
+        "Hedge" => "`hedge`",
+        "Queue" => "`queue`",
+        "Outlier" => "`outlier`",
+        "Breaker" => "`breaker`",
+        "ConcurrencyLimit" => "`concurrency_limit`",
         _ => "",
     };
     if !single.is_empty() {

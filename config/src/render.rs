@@ -4,7 +4,9 @@
 //! file, and of a line without end (a generated file) only what is near: so the
 //! cost of showing a problem does not depend on the size of the document.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
@@ -41,7 +43,7 @@ impl Report {
         let group = match place {
             None => Group::with_title(title),
             Some((source, place)) => {
-                let excerpt = Excerpt::of(source, place);
+                let excerpt = Excerpt::of(source, place).without(self.hidden_in(place.file()));
                 let label = Some(problem.label.as_str()).filter(|label| !label.is_empty());
                 let mark = AnnotationKind::Primary.span(excerpt.span.clone()).label(label);
                 let snippet = Snippet::source(excerpt.text).line_start(excerpt.line).annotation(mark);
@@ -175,8 +177,10 @@ fn name_nodes(value: &Value, path: &mut String, wanted: &mut HashMap<(u32, u32, 
 
 /// The line of a place, or the part of it that matters.
 struct Excerpt<'a> {
-    text: &'a str,
-    span: std::ops::Range<usize>,
+    text: Cow<'a, str>,
+    /// Where it begins in the file.
+    start: usize,
+    span: Range<usize>,
     line: usize,
     column: usize,
     /// It begins where the line does.
@@ -200,6 +204,19 @@ impl<'a> Excerpt<'a> {
         if span.is_empty() && span.end < to - from {
             span.end += text[start..].chars().next().map_or(0, char::len_utf8);
         }
-        Excerpt { text: &text[from..to], span, line, column, whole: from == line_start }
+        let whole = from == line_start;
+        Excerpt { text: Cow::Borrowed(&text[from..to]), start: from, span, line, column, whole }
+    }
+
+    /// The same with a `*` for each byte that is hidden, so that every other keeps its place.
+    fn without(mut self, hidden: impl Iterator<Item = Range<usize>>) -> Excerpt<'a> {
+        for span in hidden {
+            let end = span.end.saturating_sub(self.start).min(self.text.len());
+            let from = span.start.saturating_sub(self.start).min(end);
+            if from < end && self.text.is_char_boundary(from) && self.text.is_char_boundary(end) {
+                self.text.to_mut().replace_range(from..end, &"*".repeat(end - from));
+            }
+        }
+        self
     }
 }

@@ -104,6 +104,8 @@ pub struct Report {
     dropped: usize,
     /// Names compared in search of near ones.
     compared: usize,
+    /// Places that are never shown.
+    hidden: Vec<Place>,
     /// Some text could not be parsed: what seems to be missing may stand there.
     pub(crate) syntax_is_broken: bool,
     /// Regexes of this document by text and whether case counts: 40,000 routes
@@ -168,6 +170,18 @@ impl Report {
     /// Takes a file in and gives its number for [`Place::new`].
     pub fn add_source(&mut self, name: impl Into<String>, text: impl Into<String>) -> u32 {
         self.sources.add(Source::new(name, text))
+    }
+
+    /// Keeps a value, such as a key, from being shown in the source lines of problems.
+    pub(crate) fn hide(&mut self, place: Place) {
+        if place.is_somewhere() {
+            self.hidden.push(place);
+        }
+    }
+
+    /// The bytes of a file that are not shown.
+    pub(crate) fn hidden_in(&self, file: u32) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
+        self.hidden.iter().filter(move |place| place.file() == file).map(Place::span)
     }
 
     /// Errors before warnings never: problems stand in the order of their places.

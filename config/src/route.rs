@@ -30,7 +30,7 @@ pub struct Route {
     pub name: String,
     /// Paths: exact, or a prefix with `*` at the end; never empty.
     pub uris: Vec<String>,
-    /// Hosts, lower case: exact, `*.x`, `.x`, each with or without `:port`; empty is any (or the service's).
+    /// Hosts, lower case: exact or `*.x`, each with or without `:port`; empty is any (or the service's).
     pub hosts: Vec<String>,
     /// Methods, upper case; empty is any.
     pub methods: Vec<String>,
@@ -165,6 +165,7 @@ pub(crate) fn read_upstream(reader: &mut Reader<'_, '_>, owner: &str, known: &Kn
         return by_id.map(UpstreamRef::Id).or(passed);
     };
     let report = reader.report();
+    let errors = report.error_count();
     let nodes = match &value.kind {
         Kind::Table(_) => {
             let upstream = upstream::inline(value, owner, report)?;
@@ -182,6 +183,7 @@ pub(crate) fn read_upstream(reader: &mut Reader<'_, '_>, owner: &str, known: &Kn
         let help = "write upstream = [\"127.0.0.1:8080\"]";
         report.push(Problem::error(value, "the upstream is empty").label("no address in it").help(help));
     }
+    upstream::check_shares(&nodes, errors, value.place, report);
     Some(UpstreamRef::Inline(Arc::new(Upstream::of(owner.to_owned(), nodes, value.place))))
 }
 
@@ -194,8 +196,9 @@ fn named(text: &str, value: &Value, owner: &str, known: &Known, report: &mut Rep
         known.upstreams.unknown("upstream", text, value.place, report);
         return None;
     }
-    let node = node::line(value, report)?;
-    Some(UpstreamRef::Inline(Arc::new(Upstream::of(owner.to_owned(), vec![node], value.place))))
+    let nodes = vec![node::line(value, report)?];
+    upstream::check_shares(&nodes, report.error_count(), value.place, report);
+    Some(UpstreamRef::Inline(Arc::new(Upstream::of(owner.to_owned(), nodes, value.place))))
 }
 
 /// A name has no colon, bracket or space, and no dot that could make it a host.
@@ -291,11 +294,14 @@ fn read_uris(reader: &mut Reader<'_, '_>, mode: RouterMode) -> Vec<String> {
     uris
 }
 
-/// Reads `host` or `hosts`, lower case.
+/// Reads `host` or `hosts`, lower case. nginx's `.x` is written as `*.x`, which in APISIX is the same.
 pub(crate) fn read_hosts(reader: &mut Reader<'_, '_>) -> Vec<String> {
     let mut hosts: Vec<String> = Vec::new();
     for (host, place) in patterns(reader, "host", "hosts") {
-        let lower = host.to_ascii_lowercase();
+        let mut lower = host.to_ascii_lowercase();
+        if lower.starts_with('.') {
+            lower.insert(0, '*');
+        }
         if let Some(fault) = names::host_pattern_fault(host) {
             let help = "write example.com, *.example.com or example.com:8443";
             let problem = Problem::error(place, format!("invalid host `{host}`")).label(fault).help(help);
@@ -315,6 +321,11 @@ fn read_methods(reader: &mut Reader<'_, '_>) -> Vec<String> {
         let place = reader.value_place("methods");
         reader.report().error(place, "`methods` is empty", "leave it out to match any");
     }
+    methods_of(list, reader.report())
+}
+
+/// Methods of a list, none twice; one that is none of the usual is a warning.
+pub(crate) fn methods_of(list: Vec<(&str, Place)>, report: &mut Report) -> Vec<String> {
     let mut methods: Vec<String> = Vec::with_capacity(list.len());
     for (method, place) in list {
         if names::METHODS.contains(&method) {
@@ -323,7 +334,7 @@ fn read_methods(reader: &mut Reader<'_, '_>) -> Vec<String> {
             }
             continue;
         }
-        let near = reader.report().suggest(method, names::METHODS.iter().map(|name| (*name, Place::NOWHERE)));
+        let near = report.suggest(method, names::METHODS.iter().map(|name| (*name, Place::NOWHERE)));
         let problem = if !names::is_token(method) {
             Problem::error(place, format!("invalid method `{method}`"))
                 .label("no token (RFC 9110 section 9.1)")
@@ -334,7 +345,7 @@ fn read_methods(reader: &mut Reader<'_, '_>) -> Vec<String> {
             methods.push(method.to_owned());
             Problem::warning(place, format!("unusual method `{method}`"))
         };
-        reader.report().push(problem.help(near));
+        report.push(problem.help(near));
     }
     methods
 }

@@ -13,6 +13,9 @@ use crate::value::{Kind, Value};
 
 /// Header fields of a message at most: heads are tables of this size.
 const FIELDS_MAX: i64 = 128;
+/// The shortest `sticky_key`: what `openssl rand -hex 16` prints.
+const STICKY_KEY_CHARS_MIN: usize = 32;
+const STICKY_KEY_HELP: &str = "make one with `openssl rand -hex 32`, the same for all gateways of a group";
 /// Client connections at most.
 const CONNECTIONS_MAX: i64 = 10_000_000;
 /// Bytes of a head at most.
@@ -185,10 +188,28 @@ pub(crate) fn read(value: &Value, env: &dyn Env, report: &mut Report) -> Server 
         apisix_headers: reader.opt_bool("apisix_headers").unwrap_or(false),
         via: reader.opt_bool("via").unwrap_or(false),
         server_header: server_header(&mut reader, default.server_header),
-        sticky_key: None,
+        sticky_key: sticky_key(&mut reader),
     };
     reader.finish();
     server
+}
+
+/// `sticky_key`: nothing that is said of it holds a part of it.
+fn sticky_key(reader: &mut Reader<'_, '_>) -> Option<Secret> {
+    let value = reader.opt_value("sticky_key")?;
+    reader.report().hide(value.place);
+    let Some(text) = value.as_str() else {
+        wrong_type(reader.report(), value, "a string", STICKY_KEY_HELP);
+        return None;
+    };
+    let length = text.chars().count();
+    if length < STICKY_KEY_CHARS_MIN {
+        let problem = Problem::error(value, format!("`sticky_key` has {length} characters"));
+        let label = format!("must have at least {STICKY_KEY_CHARS_MIN}");
+        reader.report().push(problem.label(label).help(STICKY_KEY_HELP));
+        return None;
+    }
+    Some(Secret(text.to_owned()))
 }
 
 fn server_header(reader: &mut Reader<'_, '_>, default: Option<String>) -> Option<String> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::balance::{
-    Breaker, Checks, ConcurrencyLimit, Discovery, HashOn, Hedge, Outlier, Queue, Retry, Sticky,
+    self, Breaker, Checks, ConcurrencyLimit, Discovery, HashOn, Hedge, Outlier, Queue, Retry, Sticky,
 };
 use crate::identity::{self, Identity};
 use crate::names;
@@ -26,7 +26,7 @@ pub struct Upstream {
     pub name: String,
     /// `type`: how an endpoint is chosen.
     pub kind: Kind,
-    /// Its endpoints; never empty.
+    /// Its endpoints as written; empty only with `discovery`.
     pub nodes: Vec<Node>,
     /// Tries after the first; `None` is one per further node.
     pub retries: Option<u32>,
@@ -42,7 +42,7 @@ pub struct Upstream {
     pub upstream_host: Option<String>,
     /// `keepalive_pool`: connections kept open toward its endpoints.
     pub keepalive: Keepalive,
-    /// `hash_on` and `key`; `None` for a type that needs none.
+    /// `hash_on` and `key`, the client's address for `ip_hash`; `None` for a type that needs none.
     pub hash_on: Option<HashOn>,
     /// `checks`
     pub checks: Option<Checks>,
@@ -134,7 +134,7 @@ impl Default for Keepalive {
 impl Upstream {
     /// An upstream of these nodes with every default: what the short forms make.
     pub fn of(id: String, nodes: Vec<Node>, place: Place) -> Upstream {
-        Upstream {
+        let mut upstream = Upstream {
             id,
             name: String::new(),
             kind: Kind::RoundRobin,
@@ -160,9 +160,33 @@ impl Upstream {
             concurrency_limit: None,
             discovery: None,
             place,
+        };
+        upstream.bound_nodes(None);
+        upstream
+    }
+
+    /// Sets `max_conns` for nodes that have none. As in nginx, 0 is no bound.
+    pub(crate) fn bound_nodes(&mut self, max_conns: Option<u32>) {
+        self.max_conns = max_conns.filter(|most| *most > 0);
+        // Beside an upstream's bound, a node without one has to say so.
+        let unbounded = self.max_conns.map(|_| u32::MAX);
+        for node in self.nodes.iter_mut().filter(|node| node.max_conns == Some(0)) {
+            node.max_conns = unbounded;
         }
     }
 }
+
+/// `type`, with APISIX's names first.
+const KINDS: &[(&str, Kind)] = &[
+    ("roundrobin", Kind::RoundRobin),
+    ("chash", Kind::Chash),
+    ("least_conn", Kind::LeastConn),
+    ("ewma", Kind::Ewma),
+    ("p2c", Kind::P2c),
+    ("maglev", Kind::Maglev),
+    ("random", Kind::Random),
+    ("ip_hash", Kind::IpHash),
+];
 
 /// Reads an upstream that stands inside something else, such as a plugin's settings: `owner` is its id.
 pub fn inline(value: &Value, owner: &str, report: &mut Report) -> Option<Upstream> {
@@ -179,15 +203,23 @@ pub fn inline(value: &Value, owner: &str, report: &mut Report) -> Option<Upstrea
 pub(crate) fn read(value: &Value, report: &mut Report) -> Option<(Upstream, Identity)> {
     let mut reader = Reader::of("Upstream", value, report);
     let identity = identity::read(&mut reader);
+    let errors = reader.report().error_count();
     let nodes = node::read(&mut reader);
+    if reader.has("nodes") || reader.has("servers") {
+        let place = reader.value_place(if reader.has("servers") { "servers" } else { "nodes" });
+        check_shares(&nodes, errors, place, reader.report());
+    }
+    let discovery = balance::read_discovery(&mut reader);
     if !reader.has("service_name") && !reader.has("discovery_type") {
         check_empty(value, &mut reader);
     }
     warn_of_twins(&nodes, &mut reader);
     let mut upstream = Upstream::of(identity.id.clone().unwrap_or_default(), nodes, value.place);
     upstream.name = identity.name.clone();
-    let planned = ["chash", "least_conn", "ewma", "p2c", "maglev", "random", "ip_hash"];
-    reader.one_built("type", &[("roundrobin", Kind::RoundRobin)], &planned);
+    upstream.discovery = discovery;
+    let kind = reader.one_of("type", KINDS);
+    upstream.kind = kind.unwrap_or_default();
+    let kind = kind.or_else(|| (!reader.has("type")).then(Kind::default));
     let planned = ["https", "h2c", "grpc", "grpcs", "tcp", "tls", "udp"];
     reader.one_built("scheme", &[("http", Scheme::Http)], &planned);
     upstream.retries = reader.range("retries", 0..=RETRIES_MAX).map(|retries| retries as u32);
@@ -197,21 +229,26 @@ pub(crate) fn read(value: &Value, report: &mut Report) -> Option<(Upstream, Iden
     if let Some(pool) = reader.opt_value("keepalive_pool") {
         upstream.keepalive = keepalive(pool, reader.report());
     }
-    reader.not_built(&[
-        "checks",
-        "tls",
-        "hash_on",
-        "key",
-        "discovery_type",
-        "service_name",
-        "discovery_args",
-        "sticky",
-        "slow_start",
-        "retry",
-        "http2",
-        "max_conns",
-    ]);
+    balance::read(&mut upstream, kind, &mut reader);
+    reader.not_built(&["tls", "http2"]);
     reader.finish().then_some((upstream, identity))
+}
+
+/// Nodes among which nothing can be shared out: all of weight 0, or all of them `down`.
+///
+/// `errors` were counted before the nodes were read: those that are wrong are not among them.
+pub(crate) fn check_shares(nodes: &[Node], errors: usize, place: Place, report: &mut Report) {
+    if nodes.is_empty() || report.error_count() != errors {
+        return;
+    }
+    if nodes.iter().all(|node| node.weight == 0) {
+        let problem =
+            Problem::error(place, "the total weight is 0").label("no node has a share of the requests");
+        report.push(problem.help("give one of them a weight; to take a node out, write `down`"));
+    } else if nodes.iter().all(|node| node.down) {
+        let problem = Problem::warning(place, "every node is `down`");
+        report.push(problem.label("every request is answered 503"));
+    }
 }
 
 /// An upstream without any node that was written; those that are wrong were reported.
@@ -250,7 +287,7 @@ fn read_host(upstream: &mut Upstream, reader: &mut Reader<'_, '_>) {
     upstream.pass_host = reader.one_of("pass_host", &words).unwrap_or_default();
     let host = reader.opt_str("upstream_host");
     let place = reader.value_place("upstream_host");
-    if let Some((host, fault)) = host.and_then(|host| Some((host, host_and_port_fault(host)?))) {
+    if let Some((host, fault)) = host.and_then(|host| Some((host, names::host_and_port_fault(host)?))) {
         reader.report().push(Problem::error(place, format!("invalid host `{host}`")).label(fault));
     }
     upstream.upstream_host = host.map(str::to_owned);
@@ -265,15 +302,6 @@ fn read_host(upstream: &mut Upstream, reader: &mut Reader<'_, '_>) {
             reader.report().warning(place, what, "write pass_host = \"rewrite\" as well");
         }
         _ => {}
-    }
-}
-
-/// Why a text is no `Host` field's value, if it is none.
-fn host_and_port_fault(host: &str) -> Option<&'static str> {
-    let (name, port) = names::split_port(host);
-    match port {
-        Some(port) if port.parse::<u16>().is_err() => Some("the port is no number up to 65535"),
-        _ => names::host_fault(name),
     }
 }
 

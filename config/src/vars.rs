@@ -80,6 +80,11 @@ const PLAIN: &[(&str, Var)] = &[
 ];
 
 impl Var {
+    /// The names of the variables that are one word, to find one that is near.
+    pub(crate) fn plain_names() -> impl Iterator<Item = &'static str> {
+        PLAIN.iter().map(|(name, _)| *name)
+    }
+
     /// Takes a name apart; an unknown one becomes [`Var::Other`].
     pub fn parse(name: &str) -> Var {
         if let Some((_, var)) = PLAIN.iter().find(|(plain, _)| *plain == name) {

@@ -6,12 +6,14 @@
 //! problems and they could not. A test holds the two together: each key here is one
 //! that the reader asks for, and the other way round.
 
+mod balance;
 mod resources;
 
 use std::borrow::Cow;
 
 use schemars::{json_schema, JsonSchema, Schema, SchemaGenerator};
 
+pub use balance::*;
 pub use resources::*;
 
 /// A type that is only a schema.
@@ -67,7 +69,19 @@ form! {
         { "type": "integer", "minimum": 1, "maximum": 4096 },
         { "type": "string", "pattern": "^(auto|[0-9]{1,3}\\s*%)$" },
     ] };
-    /// A server line as nginx has it: the address, then weight=N, max_fails=N, fail_timeout=T, backup, down.
+    /// A share: a number from 0 to 1, or a text such as "20%".
+    Ratio = { "anyOf": [
+        { "type": "number", "minimum": 0, "maximum": 1 },
+        { "type": "string", "pattern": "^\\s*[0-9.]+\\s*%\\s*$" },
+    ] };
+    /// Statuses of an answer.
+    Statuses = { "type": "array", "minItems": 1, "items": { "type": "integer", "minimum": 200, "maximum": 599 } };
+    /// What a further try follows upon: statuses, and "reset" for a connection that broke.
+    RetryOn = { "type": "array", "items": { "anyOf": [
+        { "type": "integer", "minimum": 400, "maximum": 599 },
+        { "const": "reset" },
+    ] } };
+    /// A server line as nginx has it: the address, then weight=N, max_fails=N, fail_timeout=T, max_conns=N, slow_start=T, backup, down, drain.
     ServerLine = { "type": "string" };
     /// Plugins by name; `_meta` is the same for all, the other settings are each plugin's own.
     Plugins = { "type": "object", "additionalProperties": {
@@ -90,6 +104,10 @@ pub struct Document {
     pub log: Option<Log>,
     /// Where `/status` and `/metrics` are served.
     pub status: Option<Status>,
+    /// Where operators look into the running gateway.
+    pub control: Option<Control>,
+    /// Who is asked for the nodes of services.
+    pub discovery: Option<Discovery>,
     /// How many cores serve, and how.
     pub cores: Option<Cores>,
     /// Where the gateway can be reached.
@@ -133,6 +151,9 @@ pub struct Server {
     /// The Server field of the gateway's own answers; "off" for none.
     #[schemars(extend("default" = "ringway"))]
     pub server_header: Option<String>,
+    /// What sticky cookies are authenticated with, the same on all gateways of a group; made and kept in workdir by default.
+    #[schemars(length(min = 32))]
+    pub sticky_key: Option<String>,
 }
 
 /// How URIs and hosts choose a route.
@@ -225,6 +246,32 @@ pub struct Status {
     /// An IP address and port, or "off".
     #[schemars(extend("default" = "127.0.0.1:9091"))]
     pub listen: Option<String>,
+}
+
+/// `[control]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Control {
+    /// An IP address and port, or "off".
+    #[schemars(extend("default" = "127.0.0.1:9090"))]
+    pub listen: Option<String>,
+}
+
+/// `[discovery]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Discovery {
+    /// For names, and upstreams with discovery_type = "dns".
+    pub dns: Option<Dns>,
+}
+
+/// `[discovery.dns]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Dns {
+    /// IP addresses with or without a port; the system's by default.
+    #[schemars(length(max = 16))]
+    pub servers: Option<Vec<String>>,
 }
 
 /// `[cores]`

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 
-use super::{Duration, ErrorResponse, Id, Plugins, ServerLine, Vars};
+use super::{
+    BreakerForm, Checks, ConcurrencyLimitForm, DiscoveryArgs, DiscoveryType, Duration, ErrorResponse, HashOn,
+    Hedge, Id, OutlierForm, Plugins, Queue, Ratio, Retry, ServerLine, StickyForm, Vars,
+};
 
 /// A group of endpoints.
 #[derive(JsonSchema)]
@@ -47,14 +50,65 @@ pub struct Upstream {
     pub upstream_host: Option<String>,
     /// Connections kept open.
     pub keepalive_pool: Option<KeepalivePool>,
+    /// What the key of chash and maglev is taken from.
+    #[schemars(extend("default" = "vars"))]
+    pub hash_on: Option<HashOn>,
+    /// A variable, a header, a cookie, or a text with $variables, by hash_on.
+    pub key: Option<String>,
+    /// By what a node is known to be well.
+    pub checks: Option<Checks>,
+    /// With a smaller share of well nodes than this all are used.
+    #[schemars(extend("default" = 0))]
+    pub panic_threshold: Option<Ratio>,
+    /// A cookie that brings a client back to its node.
+    pub sticky: Option<StickyForm>,
+    /// How long a node takes to its full share once it is back, unless it says so itself.
+    #[schemars(extend("default" = 0))]
+    pub slow_start: Option<Duration>,
+    /// The most requests at once for each node that does not say so itself, over all cores; 0 is no bound.
+    #[schemars(range(max = 1_000_000))]
+    pub max_conns: Option<u32>,
+    /// Where requests wait when all usable nodes are at max_conns.
+    pub queue: Option<Queue>,
+    /// When a request goes to another node.
+    pub retry: Option<Retry>,
+    /// A second try beside a slow first one.
+    pub hedge: Option<Hedge>,
+    /// Nodes whose error ratio stands out rest for a while.
+    pub outlier: Option<OutlierForm>,
+    /// A circuit per node.
+    pub breaker: Option<BreakerForm>,
+    /// How many requests it gets at once, found by its latency.
+    pub concurrency_limit: Option<ConcurrencyLimitForm>,
+    /// Who knows the nodes of service_name.
+    pub discovery_type: Option<DiscoveryType>,
+    /// The name whose records are the nodes: "app.local", "app.local:8080", "_http._tcp.app.local".
+    pub service_name: Option<String>,
+    /// How it is asked for.
+    pub discovery_args: Option<DiscoveryArgs>,
 }
 
 /// How an endpoint is chosen.
 #[derive(JsonSchema)]
-#[schemars(rename_all = "lowercase")]
+#[schemars(rename_all = "snake_case")]
 pub enum BalanceType {
     /// Weighted, smooth, in turn.
+    #[schemars(rename = "roundrobin")]
     RoundRobin,
+    /// By a key's place on a ketama ring.
+    Chash,
+    /// The fewest requests under way by weight.
+    LeastConn,
+    /// The lowest peak latency times requests under way, of two drawn.
+    Ewma,
+    /// The fewest requests under way by weight, of two drawn.
+    P2c,
+    /// By a key's place in a Maglev table.
+    Maglev,
+    /// Drawn by weight.
+    Random,
+    /// By the client's address.
+    IpHash,
 }
 
 /// What is spoken to endpoints.
@@ -122,6 +176,14 @@ pub struct Node {
     pub max_fails: Option<u32>,
     /// How long it rests.
     pub fail_timeout: Option<Duration>,
+    /// Gets no new sessions; sticky ones stay.
+    #[schemars(extend("default" = false))]
+    pub drain: Option<bool>,
+    /// The most requests at once, over all cores; 0 is no bound. The upstream's by default.
+    #[schemars(range(max = 1_000_000))]
+    pub max_conns: Option<u32>,
+    /// How long it takes to its full share once it is back. The upstream's by default.
+    pub slow_start: Option<Duration>,
 }
 
 /// Connections kept open toward endpoints, per core.
