@@ -212,7 +212,7 @@ impl Control {
             reader.report().push(problem.label(label).help("write listen = \"127.0.0.1:9090\""));
         }
         reader.finish();
-        listen.map_or_else(Control::default, |listen| Control { listen })
+        listen.map_or_else(Control::default, |listen| Control { listen, listen_is_default: false })
     }
 }
 

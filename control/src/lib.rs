@@ -9,8 +9,10 @@
 //! compiles or renders runs elsewhere.
 #![forbid(unsafe_code)]
 
+mod api;
 mod compile;
 mod drain;
+mod http;
 pub mod logging;
 mod metrics;
 mod probe;
@@ -45,8 +47,10 @@ pub(crate) enum Event {
     Request(socket::Request, oneshot::Sender<socket::Answer>),
     /// A compile has ended.
     Compiled(Box<compile::Compiled>),
-    /// Names were resolved anew: all addresses that are known.
-    Resolved(resolve::Addresses),
+    /// Names were resolved anew: all that is known.
+    Resolved(resolve::Known),
+    /// Other names than before do not resolve: all of them.
+    Failing(Vec<resolve::Failing>),
     /// A health check changed an endpoint's health.
     Probed(probe::Probed),
 }

@@ -295,6 +295,17 @@ pub(crate) fn health_changed(change: Change) {
     counter!("ringway_health_changes_total", "by" => by(change.by), "to" => to).increment(1);
 }
 
+/// Counts a question about a name.
+pub(crate) fn looked_up(success: bool) {
+    let result = if success { "success" } else { "failure" };
+    counter!("ringway_dns_lookups_total", "result" => result).increment(1);
+}
+
+/// So many names do not resolve now.
+pub(crate) fn names_failing(count: usize) {
+    gauge!("ringway_dns_names_failing").set(count as f64);
+}
+
 /// Who found out, as logs and metrics write it.
 pub(crate) fn by(by: By) -> &'static str {
     match by {

@@ -23,11 +23,12 @@ use crate::compile::{self, Compiled, Outcome, Refusal};
 use crate::drain::{Ending, Step};
 use crate::logging::Diagnostics;
 use crate::probe::Prober;
-use crate::resolve::Names;
+use crate::resolve::{self, Names, Question};
 use crate::signals::Signal;
 use crate::socket::{Answer, Request};
 use crate::source::{Debounce, Watch};
 use crate::status::Shared;
+use crate::sticky::Keeper;
 use crate::{metrics, Event, Events};
 
 /// Whoever waits for the cores to serve a plan gets an answer by then.
@@ -65,6 +66,7 @@ pub(crate) struct State {
     pub(crate) events: Events,
     pub(crate) names: Names,
     pub(crate) prober: Prober,
+    pub(crate) sticky: Arc<Keeper>,
     pub(crate) watch: Watch,
     pub(crate) diagnostics: Arc<Diagnostics>,
     pub(crate) ending: Ending,
@@ -112,8 +114,9 @@ impl State {
             Event::Signal(signal) => return self.signal(signal),
             Event::Request(request, reply) => return self.request(&request, reply),
             Event::Compiled(compiled) => self.compiled(*compiled),
-            Event::Resolved(addresses) => {
-                self.feeds.addresses.extend(addresses);
+            Event::Failing(failing) => self.shared.update(|now| now.names_failing = failing),
+            Event::Resolved(known) => {
+                resolve::put(known, &mut self.feeds);
                 self.want(Wanted { feeds_only: true, always: true, ..Wanted::default() });
             }
             Event::Probed(probed) => {
@@ -234,6 +237,7 @@ impl State {
             generation: self.plan.generation() + 1,
             bound: self.bound.clone(),
             workers: self.engine.workers(),
+            sticky: self.sticky.clone(),
         };
         self.compiling = Some(wanted);
         let events = self.events.clone();
@@ -260,8 +264,8 @@ impl State {
                 let refusal = Refusal { problems: "error: the gateway is draining\n".into(), invalid: false };
                 answer_refused(wanted, &refusal);
             }
-            Outcome::Ready { plan, sockets, addresses, changes, warnings } => {
-                self.feeds.addresses.extend(addresses);
+            Outcome::Ready { plan, sockets, known, changes, warnings } => {
+                resolve::put(known, &mut self.feeds);
                 let generation = self.broadcast(plan, sockets, !wanted.feeds_only);
                 tracing::info!(target: "ringway", generation, changes, warnings, "reloaded");
                 self.promise(wanted, generation);
@@ -315,6 +319,7 @@ impl State {
             now.generation = generation;
             now.since = Instant::now();
             now.routes = plan.route_count();
+            now.plan = Some(plan.clone());
             now.listeners = listeners.unwrap_or(std::mem::take(&mut now.listeners));
             now.last_error = if from_file { None } else { now.last_error.take() };
         });
@@ -323,9 +328,8 @@ impl State {
             self.diagnostics.set_level(&plan.document().log.level);
             metrics::reloaded(true);
         }
-        let names = plan.names();
-        self.feeds.addresses.retain(|name, _| names.binary_search(name).is_ok());
-        self.names.set(names, self.feeds.addresses.clone());
+        resolve::forget(&mut self.feeds, &plan);
+        self.names.set(wanted_names(&plan, &self.feeds));
         self.prober.follow(&plan);
         self.retired.push(std::mem::replace(&mut self.plan, plan));
         generation
@@ -407,6 +411,15 @@ impl State {
         if !free.is_empty() {
             drop(tokio::task::spawn_blocking(move || drop(free)));
         }
+    }
+}
+
+/// What has to be kept resolved for a plan.
+pub(crate) fn wanted_names(plan: &Plan, feeds: &Feeds) -> resolve::Wanted {
+    resolve::Wanted {
+        questions: Question::of(plan),
+        known: resolve::known_by(feeds),
+        servers: plan.document().dns.servers.clone(),
     }
 }
 
