@@ -6,13 +6,19 @@
 
 #![forbid(unsafe_code)]
 
+mod breaker;
 pub mod budget;
 pub mod endpoint;
 pub mod health;
 pub mod limit;
+mod load;
+mod outlier;
 pub mod pick;
 pub mod retry;
 pub mod route;
 #[cfg(test)]
+mod script;
+#[cfg(test)]
 mod seeded;
+mod status;
 pub mod upstream;

@@ -41,6 +41,8 @@ pub enum Failure {
     NoAnswer,
     /// Nothing came, or nothing could be sent, in time.
     Timeout,
+    /// An answer came whose status counts as a failure.
+    Status(u16),
 }
 
 impl Failure {
@@ -49,7 +51,53 @@ impl Failure {
         match self {
             Failure::ConnectTimeout | Failure::Timeout => 504,
             Failure::NotSent | Failure::SendFailed | Failure::NoAnswer => 502,
+            Failure::Status(status) => status,
         }
+    }
+}
+
+/// A try that failed, and what is known of the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Failed {
+    /// The request's method.
+    pub method: Method,
+    /// How it failed.
+    pub failure: Failure,
+    /// A byte of the request went to any endpoint so far.
+    pub sent: bool,
+    /// All that was sent is still there to be sent again.
+    pub replayable: bool,
+    /// Tries made, the first included.
+    pub tries: u32,
+    /// Since the first began.
+    pub elapsed: Duration,
+    /// Endpoints that a further pick could give.
+    pub untried: usize,
+}
+
+impl RetryPolicy {
+    /// Whether there may be another try.
+    pub fn may_retry(&self, failed: &Failed) -> bool {
+        may_retry(
+            self,
+            failed.method,
+            failed.failure,
+            failed.sent,
+            failed.replayable,
+            failed.tries,
+            failed.elapsed,
+            failed.untried,
+        )
+    }
+
+    /// How long to wait before the next try.
+    pub fn backoff(&self, _tries: u32, _random: u64) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Whether a request of this method may be sent twice at once.
+    pub fn hedgeable(&self, method: Method) -> bool {
+        method.is_idempotent()
     }
 }
 

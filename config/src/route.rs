@@ -294,7 +294,7 @@ fn read_uris(reader: &mut Reader<'_, '_>, mode: RouterMode) -> Vec<String> {
     uris
 }
 
-/// Reads `host` or `hosts`, lower case. nginx's `.x` is written as `*.x`, which in APISIX is the same.
+/// Reads `host` or `hosts`, lower case; `.x` is another spelling of `*.x`.
 pub(crate) fn read_hosts(reader: &mut Reader<'_, '_>) -> Vec<String> {
     let mut hosts: Vec<String> = Vec::new();
     for (host, place) in patterns(reader, "host", "hosts") {

@@ -214,7 +214,8 @@ pub(crate) fn read(value: &Value, report: &mut Report) -> Option<(Upstream, Iden
         check_empty(value, &mut reader);
     }
     warn_of_twins(&nodes, &mut reader);
-    let mut upstream = Upstream::of(identity.id.clone().unwrap_or_default(), nodes, value.place);
+    let mut upstream = Upstream::of(identity.id.clone().unwrap_or_default(), Vec::new(), value.place);
+    upstream.nodes = nodes;
     upstream.name = identity.name.clone();
     upstream.discovery = discovery;
     let kind = reader.one_of("type", KINDS);

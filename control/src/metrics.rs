@@ -68,6 +68,16 @@ const COUNTERS: &[(&str, &str, Read)] = &[
     }),
     ("ringway_upstream_reused_total", "Tries that used a kept connection", |s| s.upstream_reused.get()),
     ("ringway_retries_total", "Tries after the first", |s| s.retries.get()),
+    ("ringway_retries_refused_total", "Further tries that a retry budget refused", |s| {
+        s.retries_refused.get()
+    }),
+    ("ringway_hedges_total", "Tries sent beside a slow first one", |s| s.hedges.get()),
+    ("ringway_queued_total", "Requests that waited for room at an endpoint", |s| s.queued.get()),
+    ("ringway_mirrors_total", "Copies of requests sent to mirrors", |s| s.mirrors.get()),
+    ("ringway_mirrors_failed_total", "Copies that got no answer", |s| s.mirrors_failed.get()),
+    ("ringway_mirrors_skipped_total", "Copies not sent: too long to keep, or too many", |s| {
+        s.mirrors_skipped.get()
+    }),
     ("ringway_client_aborts_total", "Clients that left before their answer", |s| s.client_aborts.get()),
     ("ringway_bad_requests_total", "Requests that broke a rule or a limit", |s| s.bad_requests.get()),
     ("ringway_bad_responses_total", "Responses of upstreams that broke a rule or a limit", |s| {

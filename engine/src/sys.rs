@@ -103,6 +103,22 @@ impl Socket {
         n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
     }
 
+    /// Whether there is something to read that is not the end.
+    pub fn has_data(&self) -> bool {
+        let mut byte = [0_u8; 1];
+        // SAFETY: as in `is_quiet`.
+        let n =
+            unsafe { libc::recv(self.fd, byte.as_mut_ptr().cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+        n > 0
+    }
+
+    /// Whether the peer has closed or reset.
+    pub fn has_hung_up(&self) -> bool {
+        let mut gone = false;
+        poll_hangups(&[self.fd], &mut |_| gone = true);
+        gone
+    }
+
     /// The error that a finished `connect` left behind, if any.
     ///
     /// # Errors

@@ -26,12 +26,15 @@ use crate::plan::{CorePlan, Plan};
 use crate::proxy::exchange::Exchange;
 use crate::sys::{self, Socket};
 use crate::upstream::pool::Pools;
+use crate::upstream::CoreUpstream;
 use crate::{buffer, Settings};
 
 /// Free exchanges kept per core.
 const EXCHANGES_KEPT_MAX: usize = 1024;
 /// Of them those that a trim leaves alone.
 const EXCHANGES_KEPT_MIN: usize = 16;
+/// What other cores know of this one's loads is at most twice as old.
+const LOADS_PERIOD: Duration = Duration::from_millis(5);
 /// After the drain deadline has cut what was left, tasks get this long to end.
 const CUT_GRACE_MILLIS: u64 = 500;
 
@@ -53,9 +56,15 @@ pub struct Worker {
     pub connections: Cell<usize>,
     /// Connections that hold a buffer and wait for a next request.
     pub waiting: Cell<usize>,
+    /// Bytes of streaming request bodies that are kept for another try.
+    pub kept_bytes: Cell<usize>,
+    /// Copies of requests under way.
+    pub mirrors: Cell<usize>,
     /// This core's share of `server.limits.connections`.
     pub connections_max: Cell<usize>,
     workers: usize,
+    /// Upstreams whose loads have to be published.
+    loads: RefCell<Vec<Rc<CoreUpstream>>>,
     plan: RefCell<Rc<CorePlan>>,
     #[allow(clippy::vec_box)] // moved in and out by pointer: an exchange is large
     exchanges: RefCell<Vec<Box<Exchange>>>,
@@ -103,8 +112,11 @@ impl Worker {
             pools: Pools::default(),
             connections: Cell::new(0),
             waiting: Cell::new(0),
+            kept_bytes: Cell::new(0),
+            mirrors: Cell::new(0),
             connections_max: Cell::new(usize::MAX),
             workers: setup.workers,
+            loads: RefCell::default(),
             plan: RefCell::new(CorePlan::first(&setup.plan)),
             exchanges: RefCell::default(),
             exchanges_unused: Cell::new(0),
@@ -166,8 +178,34 @@ impl Worker {
         self.exchanges_unused.set(left);
     }
 
+    /// Tells control that live traffic changed an endpoint's health.
+    pub fn report_health(&self, upstream: &str, endpoint: &str, change: balancer::endpoint::Change) {
+        let (upstream, endpoint) = (upstream.to_owned(), endpoint.to_owned());
+        let _ = self.reports.send(Report::Health { worker: self.index, upstream, endpoint, change });
+    }
+
+    /// Publishes this core's loads of an upstream every [`LOADS_PERIOD`] until they are at rest.
+    pub fn tell_loads(self: &Rc<Self>, upstream: Rc<CoreUpstream>) {
+        self.loads.borrow_mut().push(upstream);
+        if self.loads.borrow().len() > 1 {
+            return;
+        }
+        let worker = self.clone();
+        guard::spawn(self, async move {
+            while !worker.loads.borrow().is_empty() {
+                monoio::time::sleep(LOADS_PERIOD).await;
+                let now = clock::micros();
+                worker.loads.borrow_mut().retain(|upstream| {
+                    let more = upstream.group.borrow_mut().publish(now);
+                    upstream.loads_told.set(more);
+                    more
+                });
+            }
+        });
+    }
+
     fn apply(self: &Rc<Self>, plan: &Arc<Plan>, sockets: Vec<(ListenerId, OwnedFd)>) {
-        let next = self.plan.borrow().follow(plan);
+        let next = self.plan.borrow().follow(self, plan);
         *self.plan.borrow_mut() = next;
         self.pools.retain(plan);
         let share = plan.settings().limits.connections.div_ceil(self.workers).max(1);

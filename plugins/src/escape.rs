@@ -31,6 +31,11 @@ pub(crate) fn encode(value: &[u8], part: Part, out: &mut Vec<u8>) {
     }
 }
 
+/// Whether the text of a written URI may hold this: no space, no `#`, ASCII; braces name variables.
+pub(crate) fn is_uri_text(letter: char) -> bool {
+    letter.is_ascii_graphic() && !"#\"<>\\^`|".contains(letter)
+}
+
 fn stands(byte: u8, part: Part) -> bool {
     match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => true,

@@ -24,8 +24,9 @@ pub trait Exchange: Vars {
     /// This exchange as the source of variables, for templates and expressions.
     fn vars(&self) -> &dyn Vars;
 
-    /// The request head as it will go upstream, but for the target and host,
-    /// which [`set_uri`](Exchange::set_uri) and [`set_host`](Exchange::set_host) change.
+    /// The request head as it will go upstream. Its target is in origin form, as
+    /// [`set_uri`](Exchange::set_uri) left it; target and host are changed by that and by
+    /// [`set_host`](Exchange::set_host) alone.
     fn request(&self) -> &Head;
     /// The same, to edit. The framing fields (`Content-Length`,
     /// `Transfer-Encoding`) are the engine's: what a plugin does to them is overwritten.

@@ -20,7 +20,8 @@ pub(crate) struct FakeExchange {
     pub response: Head,
     path: Vec<u8>,
     query: Option<Vec<u8>>,
-    target: String,
+    /// As the client sent it; the request's own is what goes upstream.
+    sent_target: Vec<u8>,
     host: Option<String>,
     pub client: IpAddr,
     pub now_millis: u64,
@@ -53,7 +54,7 @@ impl FakeExchange {
             response: Head::new(),
             path,
             query,
-            target: target.to_owned(),
+            sent_target: target.as_bytes().to_vec(),
             host: None,
             client: "192.0.2.7".parse().expect("an address"),
             now_millis: 1_700_000_000_000,
@@ -80,7 +81,8 @@ impl FakeExchange {
     pub(crate) fn request_text(&self) -> String {
         let method = String::from_utf8_lossy(self.request.method_bytes()).into_owned();
         let host = self.host.as_ref().map(|host| format!(" host={host}")).unwrap_or_default();
-        format!("{method} {}{host}{}", self.target, fields_text(&self.request))
+        let target = String::from_utf8_lossy(self.request.target());
+        format!("{method} {target}{host}{}", fields_text(&self.request))
     }
 
     /// The response as it goes to the client, `body` being what the upstream sent.
@@ -153,7 +155,7 @@ impl Vars for FakeExchange {
             Var::Arg(arg) => proto::target::query_arg(self.query.as_deref()?, arg.as_bytes()),
             Var::Http(name) => self.request.get_named(name.as_bytes()).map(Cow::Borrowed),
             Var::Uri => Some(Cow::Borrowed(&self.path)),
-            Var::RequestUri => Some(Cow::Borrowed(self.request.target())),
+            Var::RequestUri => Some(Cow::Borrowed(&self.sent_target)),
             Var::Host => self.request.get(proto::head::Name::Host).map(Cow::Borrowed),
             Var::Scheme => Some(Cow::Borrowed(b"http")),
             Var::RemoteAddr => owned(self.client.to_string()),
@@ -186,7 +188,8 @@ impl Exchange for FakeExchange {
         self.query.as_deref()
     }
     fn set_uri(&mut self, path_and_query: &[u8]) {
-        self.target = String::from_utf8(path_and_query.to_vec()).expect("an encoded target is ASCII");
+        assert!(path_and_query.is_ascii(), "an encoded target is ASCII");
+        self.request.set_target(path_and_query);
     }
     fn set_host(&mut self, host: &[u8]) {
         self.host = Some(String::from_utf8(host.to_vec()).expect("a host is ASCII"));
@@ -261,6 +264,13 @@ pub(crate) fn build_in(
     let mut report = Report::new();
     let plugin = crate::build(&entry(name, settings), owner, shared, &mut report);
     plugin.ok_or_else(|| problems(&report))
+}
+
+/// `settings` with these fields added or replaced.
+pub(crate) fn with(mut settings: serde_json::Value, fields: serde_json::Value) -> serde_json::Value {
+    let fields = fields.as_object().expect("a table").clone();
+    settings.as_object_mut().expect("a table").extend(fields);
+    settings
 }
 
 /// Every problem of a report in one line.

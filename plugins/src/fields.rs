@@ -1,9 +1,12 @@
-//! Header fields that plugins add, set and remove.
+//! Header fields that plugins add, set and remove, and those of their answers.
 //!
-//! `proxy-rewrite` and `response-rewrite` share this: names are checked when the
-//! settings are read, values are templates. A rendered value may hold what no field
+//! `proxy-rewrite` and `response-rewrite` share the edits, `fault-injection` and
+//! `api-breaker` the answers: names are checked when the settings are read, values
+//! are templates. A rendered value may hold what no field
 //! value may (`$arg_x` is percent-decoded, so a client can put CR LF in it); such
 //! bytes become spaces, which ends the injection and keeps the rest readable.
+
+use std::borrow::Cow;
 
 use config::vars::Template;
 use config::{Kind, Place, Reader, Report, Value};
@@ -21,6 +24,52 @@ pub(crate) struct FieldEdits {
     add: Vec<(String, Template)>,
     set: Vec<(String, Template)>,
     remove: Vec<String>,
+}
+
+/// Fields of an answer, their values rendered for each request.
+#[derive(Default)]
+pub(crate) struct AnswerFields(Vec<(String, Template)>);
+
+impl AnswerFields {
+    /// Reads `field`: a map from a name to a text or a number.
+    pub(crate) fn read_map(reader: &mut Reader<'_, '_>, field: &'static str) -> AnswerFields {
+        let Some(map) = reader.opt_value(field) else { return AnswerFields::default() };
+        if map.as_table().is_some_and(<[_]>::is_empty) {
+            let what = format!("`{field}` is empty");
+            reader.report().error(map, what, "name a field, or leave it out");
+        }
+        AnswerFields::checked(read_pairs(reader.report(), map), map.place, reader.report())
+    }
+
+    /// Reads `field`: a list of `{ key, value }`.
+    pub(crate) fn read_list(reader: &mut Reader<'_, '_>, field: &'static str) -> AnswerFields {
+        let pairs = settings::tables(reader, field, 0..=EDITS_MAX, |_, pair| {
+            let (name, value) = (pair.req_str("key"), pair.req_str("value"));
+            let (name_place, value_place) = (pair.value_place("key"), pair.value_place("value"));
+            let (name, value) = (name?, value?);
+            let name_holds = check_name(pair.report(), name_place, name);
+            let value_holds = check_value(pair.report(), value_place, value);
+            (name_holds && value_holds).then(|| (name.to_owned(), Template::parse(value)))
+        });
+        AnswerFields(pairs.unwrap_or_default())
+    }
+
+    fn checked(pairs: Vec<(String, Template)>, place: Place, report: &mut Report) -> AnswerFields {
+        if pairs.len() > EDITS_MAX {
+            report.error(place, format!("more than {EDITS_MAX} fields"), "");
+        }
+        AnswerFields(pairs)
+    }
+
+    /// The fields as they are sent for this request.
+    pub(crate) fn render(&self, x: &dyn Exchange) -> Vec<(Cow<'static, str>, String)> {
+        let mut value = Vec::new();
+        let field = |(name, template): &(String, Template)| {
+            render(template, x, None, &mut value);
+            (Cow::Owned(name.clone()), String::from_utf8_lossy(&value).into_owned())
+        };
+        self.0.iter().map(field).collect()
+    }
 }
 
 /// Which head of an exchange is edited.
@@ -41,7 +90,7 @@ impl FieldEdits {
             value.is_some_and(|value| value.as_table().is_some() || value.as_array().is_some())
         });
         if is_edits {
-            settings::table_of(reader, headers, |reader| {
+            settings::table_of(reader.report(), headers, |reader| {
                 edits.read_edits(reader);
                 Some(())
             });
@@ -174,14 +223,19 @@ fn read_lines(report: &mut Report, lines: &[Value]) -> Vec<(String, Template)> {
     pairs
 }
 
-/// The JSON Schema of `headers`.
-pub(crate) fn schema() -> serde_json::Value {
-    let pairs = json!({
+/// The JSON Schema of a map of fields.
+pub(crate) fn map_schema() -> serde_json::Value {
+    json!({
         "type": "object",
         "minProperties": 1,
         "patternProperties": { "^[^:]+$": { "type": ["string", "number"] } },
         "additionalProperties": false
-    });
+    })
+}
+
+/// The JSON Schema of `headers`.
+pub(crate) fn schema() -> serde_json::Value {
+    let pairs = map_schema();
     json!({
         "anyOf": [
             {

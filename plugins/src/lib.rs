@@ -12,13 +12,17 @@
 //! the engine's (`proxy::chain`); merging of plugin sets is its `plan::chains`.
 #![forbid(unsafe_code)]
 
+mod api_breaker;
+mod chance;
 mod escape;
 mod exchange;
 #[cfg(test)]
 mod fake;
+mod fault_injection;
 mod fields;
 pub mod limit;
 mod limit_count;
+mod proxy_mirror;
 mod proxy_rewrite;
 mod redirect;
 mod request_id;
@@ -27,7 +31,9 @@ mod settings;
 #[cfg(test)]
 mod sketches;
 mod substitute;
+mod traffic_split;
 mod verdict;
+mod workflow;
 
 use std::sync::Arc;
 
@@ -99,8 +105,18 @@ pub(crate) struct Setup<'a> {
 }
 
 /// Every plugin there is, by descending priority.
-pub static PLUGINS: &[PluginInfo] =
-    &[request_id::INFO, proxy_rewrite::INFO, limit_count::INFO, redirect::INFO, response_rewrite::INFO];
+pub static PLUGINS: &[PluginInfo] = &[
+    request_id::INFO,
+    fault_injection::INFO,
+    proxy_mirror::INFO,
+    proxy_rewrite::INFO,
+    workflow::INFO,
+    api_breaker::INFO,
+    limit_count::INFO,
+    traffic_split::INFO,
+    redirect::INFO,
+    response_rewrite::INFO,
+];
 
 /// The plugin of this name, if there is one.
 pub fn find(name: &str) -> Option<&'static PluginInfo> {

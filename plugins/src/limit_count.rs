@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 use config::vars::{Template, Var, Vars};
 
-pub(crate) use read::check_groups;
+pub(crate) use read::{check_groups, nested};
 
 use crate::limit::{Decision, Owner, Quota, Window};
 use crate::{Answer, Exchange, Phases, Plugin, PluginInfo, Resume, SharedState, Verdict};
@@ -47,7 +47,8 @@ rejected_msg = "slow down"
 /// Of a rendered key's memory, what a thread keeps for the next one.
 const KEY_BYTES_KEPT: usize = 4096;
 
-struct LimitCount {
+/// An instance; `workflow` holds such as well.
+pub(crate) struct LimitCount {
     shared: SharedState,
     limits: Vec<Limit>,
     window: Window,

@@ -13,7 +13,7 @@ use config::vars::{Template, Var, Vars};
 use config::{Reader, Report};
 use serde_json::json;
 
-use crate::escape::{encode, Part};
+use crate::escape::{encode, is_uri_text, Part};
 use crate::fields::{self, FieldEdits};
 use crate::substitute::{group_of, Pattern, Piece, Replacement};
 use crate::{settings, Exchange, Phases, Plugin, PluginInfo, Resume, Setup, Verdict};
@@ -248,11 +248,6 @@ fn read_uri(reader: &mut Reader<'_, '_>) -> Option<Target> {
         None => (uri, None),
     };
     Some(Target::Uri { path: Template::parse(path), query: query.map(Template::parse) })
-}
-
-/// What the text of a `uri` may hold: no space, no `#`, ASCII; braces name variables.
-fn is_uri_text(letter: char) -> bool {
-    letter.is_ascii_graphic() && !"#\"<>\\^`|".contains(letter)
 }
 
 fn read_regex_uri(reader: &mut Reader<'_, '_>) -> Option<Target> {

@@ -190,7 +190,7 @@ fn decode(body: Vec<u8>, coding: Coding, bytes_max: usize) -> Vec<u8> {
 fn build(setup: &Setup<'_>, report: &mut Report) -> Option<Arc<dyn Plugin>> {
     settings::read(setup, report, |reader| {
         let status = reader.range("status_code", 200..=598).map(|status| status as u16);
-        let vars = reader.opt_value("vars").and_then(|vars| Expr::parse(vars, reader.report()));
+        let vars = settings::condition(reader, "vars");
         let body = read_body(reader);
         let fields = FieldEdits::read(reader);
         if status.is_none() && matches!(body, Body::Same) && fields.is_empty() {
@@ -206,7 +206,7 @@ fn read_body(reader: &mut Reader<'_, '_>) -> Body {
     let sizes = 1..=usize::MAX as u64 / 2;
     let body_bytes_max =
         reader.size_range("max_resp_body_size", sizes).unwrap_or(BODY_BYTES_MAX_DEFAULT) as usize;
-    let filters = settings::tables(reader, "filters", FILTERS_MAX, |_, filter| read_filter(filter));
+    let filters = settings::tables(reader, "filters", 1..=FILTERS_MAX, |_, filter| read_filter(filter));
     let Some(body) = reader.opt_str("body") else {
         if base64 {
             settings::problem(reader, "body_base64", "`body_base64` goes with `body`", "");

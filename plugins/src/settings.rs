@@ -3,8 +3,10 @@
 //! Every problem is reported with its place and reading goes on, so that one run
 //! shows all of them; an instance is made only where there was none.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use config::expr::Expr;
 use config::{Place, Problem, Reader, Report, Value};
 
 use crate::substitute::{Pattern, Replacement};
@@ -44,38 +46,77 @@ pub(crate) fn table<T>(
     read: impl FnOnce(&mut Reader<'_, '_>) -> Option<T>,
 ) -> Option<T> {
     let value = reader.opt_value(field)?;
-    table_of(reader, value, read)
+    table_of(reader.report(), value, read)
 }
 
 /// Reads `value` as a table.
 pub(crate) fn table_of<T>(
-    reader: &mut Reader<'_, '_>,
+    report: &mut Report,
     value: &Value,
     read: impl FnOnce(&mut Reader<'_, '_>) -> Option<T>,
 ) -> Option<T> {
-    let mut inner = Reader::new(value, reader.report());
+    let mut inner = Reader::new(value, report);
     let read = read(&mut inner);
     inner.finish();
     read
 }
 
-/// Reads the list of tables under `field`: `None` if it is not written; an empty
-/// one, or one of more than `count_max`, is an error.
+/// Reads the list of tables under `field`: `None` if it is not written; one with
+/// fewer or more than `count` is an error.
 pub(crate) fn tables<T>(
     reader: &mut Reader<'_, '_>,
     field: &'static str,
-    count_max: usize,
+    count: RangeInclusive<usize>,
     mut read: impl FnMut(usize, &mut Reader<'_, '_>) -> Option<T>,
 ) -> Option<Vec<T>> {
     let items = reader.opt_array(field)?;
-    if items.is_empty() || items.len() > count_max {
-        problem(reader, field, &format!("`{field}` has 1 to {count_max} tables"), "");
+    if !count.contains(&items.len()) {
+        let (least, most) = (count.start(), count.end());
+        problem(reader, field, &format!("`{field}` has {least} to {most} tables"), "");
     }
-    let mut tables = Vec::with_capacity(items.len().min(count_max));
+    let mut tables = Vec::with_capacity(items.len().min(*count.end()));
     for (index, item) in items.iter().enumerate() {
-        tables.extend(table_of(reader, item, |inner| read(index, inner)));
+        tables.extend(table_of(reader.report(), item, |inner| read(index, inner)));
     }
     Some(tables)
+}
+
+/// Compiles the condition under `field`, if it is written.
+pub(crate) fn condition(reader: &mut Reader<'_, '_>, field: &'static str) -> Option<Expr> {
+    let value = reader.opt_value(field)?;
+    Expr::parse(value, reader.report())
+}
+
+/// Reads a list of statuses of this range, none of them twice; `default` if it is not written.
+pub(crate) fn statuses(
+    reader: &mut Reader<'_, '_>,
+    field: &'static str,
+    range: RangeInclusive<u16>,
+    default: u16,
+) -> Vec<u16> {
+    let Some(items) = reader.opt_array(field) else { return vec![default] };
+    let mut statuses = Vec::with_capacity(items.len().min(range.len()));
+    if items.is_empty() {
+        problem(reader, field, &format!("`{field}` is empty"), "leave it out for the default");
+    }
+    for item in items {
+        let status = item.as_i64().and_then(|status| u16::try_from(status).ok());
+        match status.filter(|status| range.contains(status)) {
+            Some(status) if !statuses.contains(&status) => statuses.push(status),
+            Some(status) => reader.report().error(item, format!("{status} is there twice"), "remove one"),
+            None => {
+                let what = format!("`{field}` are statuses from {} to {}", range.start(), range.end());
+                reader.report().error(item, what, format!("write {field} = [{default}]"));
+            }
+        }
+    }
+    statuses
+}
+
+/// Refuses something that is planned and not there yet.
+pub(crate) fn not_built(report: &mut Report, place: Place, name: &str, help: &str) {
+    let problem = Problem::error(place, format!("{name} is not built yet"));
+    report.push(problem.label("this version cannot do it").help(help));
 }
 
 /// Compiles an expression and its replacement, each a text with its place.

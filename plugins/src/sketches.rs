@@ -7,6 +7,9 @@
 //! - `slot` has no index: instances are shared by routes whose chains differ, so a
 //!   plugin cannot know its place in one; the engine knows whom it asks.
 //! - `build` takes the owner: counters belong to the resource an entry is written in.
+//! - Upstreams are named by the instance (`upstreams`) and chosen by their index
+//!   (`Verdict::Upstream`), so that they are resolved with the plan and `build` needs
+//!   no resolver; `traffic-split` and `proxy-mirror` do so.
 //! - Transforms are installed by side (`set_response_transform`), so that the request's
 //!   side can come with its first user and need not be accepted and ignored until then.
 //!
@@ -20,11 +23,6 @@
 //! `batch-requests`: `NeedBody`, then `Verdict::Call(Call::Internal(requests))`: the
 //! engine runs each through its own routing and resumes with all replies; the answer
 //! is JSON. It has its own route, so `on_access` is where it answers.
-//!
-//! `traffic-split`: `on_access` matches expressions (`Expr::eval`), draws by weight
-//! with `x.random()` and says `Verdict::Upstream(UpstreamRef)`; the next plugin is then
-//! asked as after `Next`. References are resolved when the plan is compiled, so `build`
-//! will take a resolver beside `SharedState`.
 //!
 //! AI proxy with failover: `NeedBody`; `Upstream` with an ordered list of providers as
 //! its endpoints; `on_attempt` writes this try's path, `Authorization` and translated

@@ -5,12 +5,14 @@
 //! temporary folders.
 #![forbid(unsafe_code)]
 mod aborts;
+mod balancing;
 mod bodies;
 mod command;
 mod connections;
 mod drivers;
 mod framing;
 mod headers;
+mod healing;
 mod lifecycle;
 mod limits;
 mod manual;
@@ -19,9 +21,11 @@ mod neighbours;
 mod observing;
 mod plugins;
 mod reload;
+mod retries;
 mod routing;
 mod scale;
 mod targets;
 mod timeouts;
+mod traffic;
 mod upgrade;
 mod upstreams;

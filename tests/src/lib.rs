@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod fleet;
 pub mod gateway;
 pub mod message;
 pub mod neighbour;

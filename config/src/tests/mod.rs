@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+mod balance;
 mod problems;
 mod resource_problems;
 
@@ -166,6 +167,18 @@ fn forms_of_an_upstream() {
         "a:1*2 priority=-1, [::1]:2*1",
     );
     check_upstream("plugins = {}", "none");
+}
+
+#[test]
+fn a_leading_dot_is_a_wildcard() {
+    #[track_caller]
+    fn check(hosts: &str, expected: &str) {
+        let document = sound(&format!("{BASE}[[routes]]\nhosts = {hosts}\nupstream = \"127.0.0.1:1\"\n"));
+        assert_eq!(document.routes[0].hosts.join(" "), expected);
+    }
+    check("[\".Example.com\", \"a.b\"]", "*.example.com a.b");
+    check("[\".example.com:8443\"]", "*.example.com:8443");
+    check("[\"*.example.com\"]", "*.example.com");
 }
 
 #[test]
@@ -343,8 +356,13 @@ fn differences() {
     check(&format!("{a}{b}"), &format!("{a}priority = 1\n{b}{c}"), "routes: +1 ~1 -0");
     check(&format!("{a}{b}"), &b, "routes: +0 ~0 -1");
     check(&a, &format!("via = true\n{a}"), "server: changed");
+    check(&a, &format!("[control]\nlisten = \"off\"\n{a}"), "control: changed");
+    check(&a, &format!("[discovery.dns]\nservers = [\"::1\"]\n{a}"), "discovery: changed");
     let up = "[[upstreams]]\nname = \"u\"\nservers = [\"127.0.0.1:1\"]\n";
     check(&a, &format!("{up}{a}"), "upstreams: +1 ~0 -0");
+    for line in ["sticky = true", "hedge = { after = 1 }", "checks = { passive = {} }", "slow_start = 5"] {
+        check(&format!("{up}{a}"), &format!("{up}{line}\n{a}"), "upstreams: +0 ~1 -0");
+    }
     check(&a, &format!("{a}vars = [[\"uri\", \"~~\", \"x\"]]\n"), "routes: +0 ~1 -0");
 }
 

@@ -1,6 +1,6 @@
 //! What is said of settings that are wrong: a case is a document and one line for each problem.
 
-use super::{check, check_body};
+use super::{check, check_body, env, parse_str, sound, BASE};
 
 #[test]
 fn server() {
@@ -266,6 +266,93 @@ upstream = "127.0.0.1:1"
 }
 
 #[test]
+fn control_and_discovery() {
+    check_body(
+        r#"[control]
+listen = "localhost"
+lisen = 1
+[discovery]
+dsn = {}
+[discovery.dns]
+servers = ["localhost:53", "127.0.0.1:8600", "127.0.0.1:8600", "::1", 5]
+[[routes]]
+upstream = "127.0.0.1:1"
+"#,
+        &[
+            "error 4:10 invalid address `localhost` | must be an IP address and a port, or `off` | write 127.0.0.1:9090; whoever reaches it sees routes and upstreams",
+            "error 5:1 unknown field `lisen` | [control] has no such field | did you mean `listen`?",
+            "error 7:1 unknown field `dsn` | [discovery] has no such field | did you mean `dns`?",
+            "error 9:12 invalid address `localhost:53` | must be an IP address with or without a port | write 127.0.0.1:53",
+            "warning 9:46 the server 127.0.0.1:8600 is written twice |  | -",
+            "error 9:71 expected a string, found an integer | must be a string | -",
+        ],
+    );
+    check_body(
+        r#"[control]
+listen = "0.0.0.0:9090"
+[[routes]]
+upstream = "127.0.0.1:1"
+"#,
+        &[
+            r#"warning 4:10 [control] can be reached from outside on 0.0.0.0:9090 | it asks for no password | write listen = "127.0.0.1:9090""#,
+        ],
+    );
+    check(
+        r#"[server]
+listen = ":9090"
+[[routes]]
+upstream = "127.0.0.1:1"
+"#,
+        &[
+            r#"error 2:10 127.0.0.1:9090 is taken by [control] |  | write [control] and below it listen = "127.0.0.1:9093" or "off""#,
+        ],
+    );
+    check_body(
+        r#"[status]
+listen = "127.0.0.1:9090"
+[[routes]]
+upstream = "127.0.0.1:1"
+"#,
+        &[
+            r#"error 4:10 [status] and [control] are both on 127.0.0.1:9090 |  | give one of them another port, or write "off""#,
+        ],
+    );
+    check(
+        r#"[server]
+listen = ":9090"
+[control]
+listen = "off"
+[[routes]]
+upstream = "127.0.0.1:1"
+"#,
+        &[],
+    );
+}
+
+#[test]
+fn a_key_is_never_shown() {
+    let text = "server = { listen = \":8080\", sticky_key = \"geheim é\", vai = 1 }\n";
+    let (_, report) = parse_str("t.toml", text, &env());
+    let shown = report.render(false);
+    assert!(shown.contains("`sticky_key` has 8 characters"), "{shown}");
+    assert!(shown.contains("unknown field `vai`"), "{shown}");
+    assert!(!shown.contains("geheim") && !report.to_json().to_string().contains("geheim"), "{shown}");
+    assert!(shown.contains("sticky_key = *********** , vai".replace(" ,", ",").as_str()), "{shown}");
+    check_body(
+        "sticky_key = 12345\n[[routes]]\nupstream = \"127.0.0.1:1\"\n",
+        &["error 3:14 expected a string, found an integer | must be a string | make one with `openssl rand -hex 32`, the same for all gateways of a group"],
+    );
+    check_body(
+        "sticky_key = \"0123456789\"\n[[routes]]\nupstream = \"127.0.0.1:1\"\n",
+        &["error 3:14 `sticky_key` has 10 characters | must have at least 32 | make one with `openssl rand -hex 32`, the same for all gateways of a group"],
+    );
+    let key = "0123456789abcdef0123456789abcdef";
+    let document = sound(&format!("{BASE}sticky_key = \"{key}\"\n[[routes]]\nupstream = \"127.0.0.1:1\"\n"));
+    assert!(!format!("{document:?}").contains("sticky_key: Some(\"0"), "a dump has no key");
+    assert_eq!(document.server.sticky_key.map(|key| key.0).as_deref(), Some(key));
+}
+
+#[test]
 fn not_built() {
     check_body(
         r#"[admin]
@@ -273,7 +360,7 @@ listen = "127.0.0.1:9180"
 [[ssls]]
 [[consumers]]
 [[caches]]
-[control]
+[discovery.consul]
 [[routes]]
 upstream = "127.0.0.1:1"
 "#,
@@ -282,43 +369,29 @@ upstream = "127.0.0.1:1"
             "error 5:3 `ssls` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
             "error 6:3 `consumers` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
             "error 7:3 `caches` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
-            "error 8:2 `control` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
+            "error 8:12 `consul` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
         ],
     );
     check_body(
         r#"[[upstreams]]
 name = "a"
-type = "chash"
 scheme = "https"
-hash_on = "vars"
-key = "uri"
-checks = { active = {} }
-sticky = {}
-servers = ["127.0.0.1:1 max_conns=5"]
-[[routes]]
-upstream = "127.0.0.1:1"
-"#,
-        &[
-            r#"error 5:8 `type = "chash"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
-            r#"error 6:10 `scheme = "https"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
-            "error 7:1 `hash_on` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
-            "error 8:1 `key` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
-            "error 9:1 `checks` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
-            "error 10:1 `sticky` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
-            "error 11:25 `max_conns` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
-        ],
-    );
-    check_body(
-        r#"[[upstreams]]
-name = "a"
+tls = { verify = false }
+http2 = true
+nodes = [{ host = "127.0.0.1", metadata = {} }]
+[[upstreams]]
+name = "b"
 service_name = "x"
-discovery_type = "dns"
+discovery_type = "nacos"
 [[routes]]
 upstream = "127.0.0.1:1"
 "#,
         &[
-            "error 5:1 `service_name` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
-            "error 6:1 `discovery_type` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
+            r#"error 5:10 `scheme = "https"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
+            "error 6:1 `tls` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
+            "error 7:1 `http2` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
+            "error 8:32 `metadata` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
+            r#"error 12:18 `discovery_type = "nacos"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
         ],
     );
     check_body(

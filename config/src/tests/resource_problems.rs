@@ -90,8 +90,8 @@ upstream = "127.0.0.1:1"
 "#,
         &[
             "error 5:26 invalid parameter `weight=x` | must be weight=N, N from 0 to 1000000 | -",
-            "error 5:35 unknown parameter `max_fail=3` | must be one of weight, max_fails, fail_timeout, max_conns, slow_start, backup, down | did you mean `max_fails`?",
-            "error 5:46 unknown parameter `backup=1` | must be one of weight, max_fails, fail_timeout, max_conns, slow_start, backup, down | write `backup` alone",
+            "error 5:35 unknown parameter `max_fail=3` | must be one of weight, max_fails, fail_timeout, max_conns, slow_start, backup, down, drain | did you mean `max_fails`?",
+            "error 5:46 unknown parameter `backup=1` | must be one of weight, max_fails, fail_timeout, max_conns, slow_start, backup, down, drain | write `backup` alone",
             "error 5:55 invalid parameter `fail_timeout=10q` | unknown unit `q` | write fail_timeout=30s",
             "error 5:75 invalid address `::1` | write an IPv6 address in brackets: [::1]:80 | write host:port, such as 127.0.0.1:8080, [::1]:8080 or unix:/run/app.sock",
             r#"error 5:81 the address is missing |  | write "127.0.0.1:8080""#,

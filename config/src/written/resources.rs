@@ -278,7 +278,7 @@ pub struct Route {
     pub uri: Option<String>,
     /// Several paths.
     pub uris: Option<Vec<String>>,
-    /// A host: example.com, *.example.com, .example.com, each with or without :port.
+    /// A host: example.com, *.example.com (also .example.com), each with or without :port.
     pub host: Option<String>,
     /// Several hosts.
     pub hosts: Option<Vec<String>>,

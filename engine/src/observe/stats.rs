@@ -109,6 +109,18 @@ pub struct CoreStats {
     pub parked: Counter,
     /// Accepts that failed (EMFILE and the like).
     pub accept_errors: Counter,
+    /// Tries beside a slow first one.
+    pub hedges: Counter,
+    /// Further tries that the retry budget refused.
+    pub retries_refused: Counter,
+    /// Requests that waited for room at an endpoint.
+    pub queued: Counter,
+    /// Copies of requests sent to mirrors.
+    pub mirrors: Counter,
+    /// Copies that found no endpoint or got no answer.
+    pub mirrors_failed: Counter,
+    /// Copies not sent: the body was too long to keep, or too many were under way.
+    pub mirrors_skipped: Counter,
     /// Requests answered.
     pub requests: Counter,
     /// Exchanges in flight (gauge).

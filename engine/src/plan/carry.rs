@@ -11,11 +11,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use balancer::route::Predicate;
-use balancer::upstream::Group;
 
 use super::{Chain, Plan, RoutePlan, Settings, UpstreamPlan};
 use crate::observe::RouteStats;
-use crate::upstream::pool::Pool;
+use crate::upstream::CoreUpstream;
 use crate::worker::Worker;
 
 /// Settings behind a count of this core's own: cloning the `Arc` for every
@@ -40,17 +39,29 @@ struct Kept {
 }
 
 /// A chain with this core's own copies of what contends when shared (regexes).
+#[derive(Default)]
 pub struct CoreChain {
     /// The built plugins.
     pub chain: Arc<Chain>,
     /// Each link's filter.
     pub filters: Vec<Option<config::expr::Expr>>,
+    /// Each link's upstreams; empty where no link has any.
+    upstreams: Vec<Vec<Rc<CoreUpstream>>>,
 }
 
 impl CoreChain {
-    fn new(chain: &Arc<Chain>) -> Rc<Self> {
+    fn new(chain: &Arc<Chain>, hold: impl Fn(&Arc<UpstreamPlan>) -> Rc<CoreUpstream>) -> Rc<Self> {
         let filters = chain.links.iter().map(|link| link.filter.clone()).collect();
-        Rc::new(Self { chain: chain.clone(), filters })
+        let upstreams = match chain.links.iter().any(|link| !link.upstreams.is_empty()) {
+            true => chain.links.iter().map(|link| link.upstreams.iter().map(&hold).collect()).collect(),
+            false => Vec::new(),
+        };
+        Rc::new(Self { chain: chain.clone(), filters, upstreams })
+    }
+
+    /// The upstream of this number of the link's plugin.
+    pub fn upstream(&self, link: usize, number: usize) -> Option<Rc<CoreUpstream>> {
+        self.upstreams.get(link)?.get(number).cloned()
     }
 }
 
@@ -68,31 +79,19 @@ pub struct CoreRoute {
     pub stats: Arc<RouteStats>,
 }
 
-/// An upstream in one worker's hands.
-pub struct CoreUpstream {
-    /// The shared part.
-    pub plan: Arc<UpstreamPlan>,
-    /// Whose turn it is.
-    pub group: RefCell<Group>,
-    /// One pool per endpoint, shared by upstreams that name the same address.
-    pub pools: Vec<Rc<Pool>>,
-    /// Each endpoint's text.
-    pub texts: Vec<Rc<str>>,
-}
-
 impl CorePlan {
-    /// The first plan of a worker.
+    /// What a worker begins with: it serves nothing before it [follows](CorePlan::follow) a plan.
     pub fn first(plan: &Arc<Plan>) -> Rc<Self> {
         Rc::new(Self {
             plan: plan.clone(),
             settings: Rc::new(plan.settings.clone()),
-            globals: CoreChain::new(&plan.globals),
+            globals: Rc::default(),
             kept: RefCell::default(),
         })
     }
 
     /// The next plan, with what this one has made so far.
-    pub fn follow(&self, plan: &Arc<Plan>) -> Rc<Self> {
+    pub fn follow(&self, worker: &Rc<Worker>, plan: &Arc<Plan>) -> Rc<Self> {
         let mut kept = std::mem::take(&mut *self.kept.borrow_mut());
         // What the new plan no longer has is let go here; the rest is checked
         // when it is next used.
@@ -106,12 +105,13 @@ impl CorePlan {
             }
         }
         kept.upstreams.retain(|id, _| plan.upstreams.contains_key(id));
-        let globals = match Arc::ptr_eq(&plan.globals, &self.plan.globals) {
+        let kept = RefCell::new(kept);
+        let globals = match Arc::ptr_eq(&plan.globals, &self.globals.chain) {
             true => self.globals.clone(),
-            false => CoreChain::new(&plan.globals),
+            false => CoreChain::new(&plan.globals, |upstream| hold(&kept, worker, upstream)),
         };
         let settings = Rc::new(plan.settings.clone());
-        Rc::new(Self { plan: plan.clone(), settings, globals, kept: RefCell::new(kept) })
+        Rc::new(Self { plan: plan.clone(), settings, globals, kept })
     }
 
     /// This core's hold on a route of the table.
@@ -124,8 +124,8 @@ impl CorePlan {
         let route = Rc::new(CoreRoute {
             plan: plan.clone(),
             predicate: plan.predicate.clone(),
-            chain: CoreChain::new(&plan.chain),
-            upstream: plan.upstream.as_ref().map(|upstream| self.upstream(worker, upstream)),
+            chain: CoreChain::new(&plan.chain, |upstream| hold(&self.kept, worker, upstream)),
+            upstream: plan.upstream.as_ref().map(|upstream| hold(&self.kept, worker, upstream)),
             stats: worker.stats.route(plan.id()),
         });
         let mut kept = self.kept.borrow_mut();
@@ -142,27 +142,15 @@ impl CorePlan {
             upstream.group.borrow_mut().refresh(crate::clock::micros());
         }
     }
+}
 
-    fn upstream(&self, worker: &Rc<Worker>, plan: &Arc<UpstreamPlan>) -> Rc<CoreUpstream> {
-        let known = self.kept.borrow().upstreams.get(&plan.id).cloned();
-        if let Some(known) = &known {
-            if Arc::ptr_eq(&known.plan, plan) {
-                return known.clone();
-            }
-        }
-        let shared: Vec<_> = plan.endpoints.iter().map(|endpoint| endpoint.shared.clone()).collect();
-        let before = known.as_ref().map(|known| known.group.borrow());
-        let group = Group::new(&plan.rules, &shared, worker.index, worker.random(), before.as_deref());
-        drop(before);
-        let pools =
-            plan.endpoints.iter().map(|endpoint| worker.pools.of(&endpoint.address, &plan.source.keepalive));
-        let upstream = Rc::new(CoreUpstream {
-            pools: pools.collect(),
-            texts: plan.endpoints.iter().map(|endpoint| Rc::from(endpoint.text.as_str())).collect(),
-            group: RefCell::new(group),
-            plan: plan.clone(),
-        });
-        self.kept.borrow_mut().upstreams.insert(plan.id.clone(), upstream.clone());
-        upstream
+/// A worker's hold on an upstream: the one it has, or a new one that goes on with what is known.
+fn hold(kept: &RefCell<Kept>, worker: &Rc<Worker>, plan: &Arc<UpstreamPlan>) -> Rc<CoreUpstream> {
+    let known = kept.borrow().upstreams.get(&plan.id).cloned();
+    if let Some(known) = known.as_ref().filter(|known| Arc::ptr_eq(&known.plan, plan)) {
+        return known.clone();
     }
+    let upstream = Rc::new(CoreUpstream::new(worker, plan, known.as_deref()));
+    kept.borrow_mut().upstreams.insert(plan.id.clone(), upstream.clone());
+    upstream
 }

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use config::{PluginEntry, Report};
+use config::PluginEntry;
 use plugins::{Phases, Plugin};
 
-use super::Feeds;
+use super::compile::Compiler;
+use super::UpstreamPlan;
 
 /// One built plugin of a chain.
 pub struct Link {
@@ -16,6 +17,8 @@ pub struct Link {
     pub filter: Option<config::expr::Expr>,
     /// `_meta.error_response`: what replaces its error answers.
     pub error_response: Option<(String, &'static str)>,
+    /// The upstreams that it may choose or copy to.
+    pub upstreams: Vec<Arc<UpstreamPlan>>,
     priority: i32,
 }
 
@@ -40,11 +43,11 @@ impl Chain {
     /// Builds a chain from entries in falling precedence: the first of a name
     /// counts. `None` when a plugin's settings are wrong; `report` says which.
     ///
-    /// Each entry comes with its owner, such as `route:users`.
-    pub fn build<'a>(
+    /// Each entry comes with its owner, such as `route:users`; the upstreams that a plugin
+    /// names become part of the plan.
+    pub(super) fn build<'a>(
         entries: impl Iterator<Item = (&'a PluginEntry, String)>,
-        feeds: &Feeds,
-        report: &mut Report,
+        compiler: &mut Compiler<'_>,
     ) -> Option<Arc<Chain>> {
         let mut seen: Vec<&str> = Vec::new();
         let mut links = Vec::new();
@@ -57,14 +60,19 @@ impl Chain {
             if entry.meta.disable {
                 continue;
             }
-            let built = plugins::build(entry, &owner, &feeds.shared, report);
+            let built = plugins::build(entry, &owner, &compiler.feeds.shared, compiler.report);
             let Some(plugin) = built else {
+                good = false;
+                continue;
+            };
+            let Some(upstreams) = compiler.plugin_upstreams(&*plugin, entry.place) else {
                 good = false;
                 continue;
             };
             let usual = plugins::find(&entry.name).map_or(0, |info| info.priority);
             links.push(Link {
                 plugin,
+                upstreams,
                 filter: entry.meta.filter.clone(),
                 error_response: entry.meta.error_response.as_ref().map(error_body),
                 priority: entry.meta.priority.unwrap_or(usual),

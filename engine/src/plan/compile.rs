@@ -11,10 +11,8 @@ use balancer::route::{place, Predicate, RouteKey, Table};
 use config::{Document, Report, UpstreamRef};
 use proto::head::HeadLimits;
 
-use super::{Chain, Feeds, Plan, RoutePlan, Settings, Slots, Timeouts, UpstreamPlan};
+use super::{Chain, Feeds, Plan, RoutePlan, Settings, Slots, UpstreamPlan};
 use crate::upstream::Address;
-
-use super::upstreams::TIMEOUT_DEFAULT;
 
 /// Compiles `doc`, sharing with `prev` what did not change.
 ///
@@ -129,14 +127,15 @@ pub(super) struct Compiler<'a> {
 impl Compiler<'_> {
     fn globals(&mut self) -> Option<Arc<Chain>> {
         let old = self.prev.filter(|prev| prev.document.global_rules == self.doc.global_rules);
-        if let Some(prev) = old {
+        if let Some(prev) = old.filter(|prev| self.chain_stays(&prev.globals)) {
             return Some(prev.globals.clone());
         }
-        let rules = &self.doc.global_rules;
+        let doc = self.doc;
+        let rules = &doc.global_rules;
         let entries = rules.iter().flat_map(|rule| {
             rule.plugins.iter().map(move |entry| (entry, format!("global_rule:{}", rule.id)))
         });
-        Chain::build(entries, self.feeds, self.report)
+        Chain::build(entries, self)
     }
 
     fn routes(&mut self) -> Routes {
@@ -166,7 +165,7 @@ impl Compiler<'_> {
             let old = prev.and_then(|prev| prev.routes.get(&source.id));
             next.places.insert(source.id.clone(), *place);
             match old {
-                Some(old) if old.same(source, &parts) => {
+                Some(old) if old.same(source, &parts) && self.chain_stays(&old.chain) => {
                     next.by_id.insert(source.id.clone(), old.clone());
                     if *before != Some(*place) {
                         moved.push((old.clone(), *place));
@@ -246,16 +245,7 @@ impl Compiler<'_> {
         let served = service.iter().flat_map(|service| {
             service.plugins.iter().map(|entry| (entry, format!("service:{}", service.id)))
         });
-        let chain = Chain::build(own.chain(configured).chain(served), self.feeds, self.report)?;
-        let of_upstream = upstream.as_ref().map_or(
-            Timeouts { connect: TIMEOUT_DEFAULT, send: TIMEOUT_DEFAULT, read: TIMEOUT_DEFAULT },
-            |upstream| upstream.timeouts,
-        );
-        let timeouts = Timeouts {
-            connect: source.timeout.connect.unwrap_or(of_upstream.connect),
-            send: source.timeout.send.unwrap_or(of_upstream.send),
-            read: source.timeout.read.unwrap_or(of_upstream.read),
-        };
+        let chain = Chain::build(own.chain(configured).chain(served), self)?;
         let hosts = match &service {
             Some(service) if source.hosts.is_empty() => service.hosts.clone(),
             _ => source.hosts.clone(),
@@ -273,7 +263,6 @@ impl Compiler<'_> {
             plugin_config,
             upstream,
             chain,
-            timeouts,
             websocket,
         })
     }

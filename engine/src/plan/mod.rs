@@ -19,7 +19,8 @@ use balancer::route::{Predicate, RouteKey, Table};
 use config::{Document, Limits, Listener, PassHost, PluginConfig, Service};
 use ipnet::IpNet;
 
-pub use carry::{CoreChain, CorePlan, CoreRoute, CoreUpstream, SharedSettings};
+pub use crate::upstream::CoreUpstream;
+pub use carry::{CoreChain, CorePlan, CoreRoute, SharedSettings};
 pub use chains::{Chain, Link};
 pub use compile::compile;
 pub use plugins::SharedState;
@@ -177,7 +178,6 @@ pub struct RoutePlan {
     predicate: Predicate,
     upstream: Option<Arc<UpstreamPlan>>,
     chain: Arc<Chain>,
-    timeouts: Timeouts,
     websocket: bool,
 }
 
@@ -201,9 +201,9 @@ impl RoutePlan {
         self.service.as_ref().map(|service| service.id.as_str())
     }
 
-    /// The times for each phase.
-    pub fn timeouts(&self) -> Timeouts {
-        self.timeouts
+    /// As written.
+    pub fn source(&self) -> &config::Route {
+        &self.source
     }
 
     /// Whether an `Upgrade` is let through.
@@ -221,6 +221,19 @@ pub struct Timeouts {
     pub send: Duration,
     /// Between two reads from it.
     pub read: Duration,
+    /// Until when the response's head has to be there, in microseconds since the process began:
+    /// `retry.per_try_timeout`. `u64::MAX` without one.
+    pub head_until: u64,
+}
+
+impl Timeouts {
+    /// How long the next bytes of a response's head are waited for.
+    pub fn head_patience(&self) -> Duration {
+        if self.head_until == u64::MAX {
+            return self.read;
+        }
+        self.read.min(Duration::from_micros(self.head_until.saturating_sub(crate::clock::micros())))
+    }
 }
 
 /// A compiled upstream: its names resolved to endpoints.
@@ -235,6 +248,8 @@ pub struct UpstreamPlan {
     pub timeouts: Timeouts,
     /// How often and how long.
     pub retry: balancer::retry::RetryPolicy,
+    /// Whether requests are counted: for a retry budget or a concurrency limit.
+    pub counts_requests: bool,
     /// How endpoints are chosen.
     pub rules: Arc<balancer::upstream::Rules>,
 }

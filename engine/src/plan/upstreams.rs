@@ -9,14 +9,14 @@ use std::time::Duration;
 use balancer::endpoint::SharedEndpoint;
 use balancer::retry::RetryPolicy;
 use balancer::upstream::{NodeSpec, Rules};
-use config::{Node, NodeAddress};
+use config::{Node, NodeAddress, UpstreamRef};
 
 use super::compile::Compiler;
-use super::{Endpoint, ServiceNode, Timeouts, UpstreamPlan};
+use super::{Chain, Endpoint, ServiceNode, Timeouts, UpstreamPlan};
 use crate::upstream::Address;
 
 /// APISIX's default for each phase.
-pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
 impl Compiler<'_> {
     pub(super) fn named_upstreams(&mut self) {
@@ -40,6 +40,44 @@ impl Compiler<'_> {
         };
         self.upstreams.insert(source.id.clone(), plan.clone());
         plan
+    }
+
+    /// The upstreams that a plugin may choose, compiled. `None` when it names one that is none.
+    pub(super) fn plugin_upstreams(
+        &mut self,
+        plugin: &dyn plugins::Plugin,
+        place: config::Place,
+    ) -> Option<Vec<Arc<UpstreamPlan>>> {
+        let mut list = Vec::new();
+        for reference in plugin.upstreams() {
+            match reference {
+                UpstreamRef::Inline(source) => list.push(self.upstream(source)),
+                UpstreamRef::Id(id) => match self.upstreams.get(id) {
+                    Some(known) => list.push(known.clone()),
+                    None => {
+                        let names = self.doc.upstreams.iter().map(|one| (one.id.as_str(), one.place));
+                        let help = self.report.suggest(id, names);
+                        let what = format!("plugin `{}`: unknown upstream `{id}`", plugin.name());
+                        self.report.error(place, what, help);
+                        return None;
+                    }
+                },
+            }
+        }
+        Some(list)
+    }
+
+    /// Whether the upstreams that a chain's plugins name are those that it was built with.
+    pub(super) fn chain_stays(&mut self, chain: &Chain) -> bool {
+        chain.links.iter().filter(|link| !link.upstreams.is_empty()).all(|link| {
+            link.upstreams.iter().all(|upstream| {
+                let named = self.doc.upstreams.iter().any(|named| named.id == upstream.id);
+                if !named {
+                    self.upstream(&upstream.source);
+                }
+                self.upstreams.get(&upstream.id).is_some_and(|now| Arc::ptr_eq(now, upstream))
+            })
+        })
     }
 
     fn endpoints(&mut self, source: &config::Upstream) -> Vec<Endpoint> {
@@ -106,8 +144,10 @@ fn plan(source: &Arc<config::Upstream>, endpoints: Vec<Endpoint>, sticky_key: &[
             connect: source.timeout.connect.unwrap_or(TIMEOUT_DEFAULT),
             send: source.timeout.send.unwrap_or(TIMEOUT_DEFAULT),
             read: source.timeout.read.unwrap_or(TIMEOUT_DEFAULT),
+            head_until: u64::MAX,
         },
         retry: RetryPolicy::new(source.retries, source.retry_timeout, endpoints.len()),
+        counts_requests: source.retry.budget.is_some() || source.concurrency_limit.is_some(),
         rules: Arc::new(Rules::new(source, specs, sticky_key)),
         endpoints,
     }

@@ -54,6 +54,11 @@ pub async fn fault(connection: &Connection, x: &mut Exchange, input: &mut Buf, f
     let unread = unread_body(x, input);
     x.close |= fault.close || unread == Unread::TooMuch;
     let body = compose(x, page(fault));
+    if let Some(after) = x.retry_after {
+        // Whole seconds, and never 0: that would be an invitation.
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        x.response.append(b"Retry-After", decimal(seconds.max(1), &mut [0; 20]));
+    }
     upstream_statuses(x, fault.status);
     let sent = send(connection, x, body).await;
     if sent.is_err() {
@@ -174,7 +179,10 @@ pub fn client_write_fault(connection: &Connection) -> Fault {
 pub fn finish_head(x: &mut Exchange) {
     // A drain may have begun since the request came.
     x.close |= x.draining();
-    let Exchange { added, response, .. } = x;
+    let Exchange { added, response, sticky_cookie, .. } = x;
+    if let Some(cookie) = sticky_cookie {
+        response.append(b"Set-Cookie", cookie.as_bytes());
+    }
     for field in added.fields() {
         response.append(field.name, field.value);
     }
@@ -218,7 +226,7 @@ enum Unread {
 
 /// What of the request's body was not read when an answer is sent.
 fn unread_body(x: &Exchange, _input: &Buf) -> Unread {
-    if x.kept_body.is_some() || x.body_read {
+    if x.source.is_read() {
         return Unread::Nothing;
     }
     match x.body_length {

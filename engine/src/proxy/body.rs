@@ -1,13 +1,17 @@
 //! The way back: the upstream's response head, interim answers, and its body,
 //! streamed with the client's pace and framed as the client can read it.
 
+use std::time::Duration;
+
 use proto::framing::{self, BodyLength};
 use proto::head::{parse_response, Name};
 
 use super::answer;
+use super::attempt::Way;
 use super::chain;
 use super::exchange::Exchange;
 use super::fault::{Fault, Term};
+use super::forward;
 use super::upload::Shared;
 use crate::buffer::{Buf, Class, HEADROOM};
 use crate::clock;
@@ -30,6 +34,11 @@ pub enum Came {
         /// Whether the upstream's connection stands at a clean end.
         reusable: bool,
     },
+    /// Its status counts as a failure and there is another try: nothing of it went to the client.
+    PassedOver {
+        /// Whether the upstream's connection stands at a clean end.
+        reusable: bool,
+    },
     /// 101 went to the client; what the upstream sent behind it is here.
     Switched {
         /// Bytes of the new protocol.
@@ -47,13 +56,14 @@ pub async fn download(
     connection: &Connection,
     x: &mut Exchange,
     link: &Link,
-    pool: &Pool,
-    times: Timeouts,
+    way: &Way<'_>,
     shared: Option<&Shared>,
 ) -> Result<Came, Fault> {
+    let (pool, times) = (&way.upstream.pools[way.this.index], way.times);
     let mut buf = Buf::take(if pool.large.get() { Class::Bulk } else { Class::Read });
     head(connection, x, link, &mut buf, times, shared).await?;
-    let micros = clock::micros().saturating_sub(x.began);
+    x.head_at = clock::micros();
+    let micros = x.head_at.saturating_sub(x.began);
     x.ttfb_us = Some(micros);
     connection.worker.stats.upstream.record(micros);
     x.note_try(x.response.status());
@@ -63,6 +73,14 @@ pub async fn download(
     let bad = Fault::answer(502, Term::BadResponse);
     let length = framing::response_body(&x.response, x.request.method()).map_err(|_| bad)?;
     let keep = framing::keep_alive(&x.response) && length != BodyLength::UntilClose;
+    if way.upstream.plan.source.retry.on_statuses.contains(&x.response.status()) {
+        let replayable = shared.map_or(x.source.is_replayable(), |shared| shared.replayable.get());
+        if forward::passes_over(x, way.upstream, way.tried, replayable) {
+            let mut reader = BodyReader::new(length);
+            let whole = reader.take(&mut buf).is_ok_and(|rest| rest.is_none()) && reader.is_done();
+            return Ok(Came::PassedOver { reusable: keep && whole });
+        }
+    }
     proto::hop::strip_response(&mut x.response);
     dress(x);
     if let Some(other) = chain::response(connection, x).await? {
@@ -116,7 +134,7 @@ async fn head(
                 buf.grow(buf.len() * 2);
             }
         }
-        read(connection, link, buf, times, shared).await?;
+        read(connection, link, buf, times.head_patience(), shared).await?;
     }
 }
 
@@ -125,12 +143,12 @@ async fn read(
     connection: &Connection,
     link: &Link,
     buf: &mut Buf,
-    times: Timeouts,
+    patience: Duration,
     shared: Option<&Shared>,
 ) -> Result<(), Fault> {
     let uploading = shared.is_some_and(|shared| !shared.complete.get());
     if !uploading {
-        link.watch.expire_in(times.read);
+        link.watch.expire_in(patience);
     }
     connection.watch.guard_peer(link.socket.raw_fd());
     let (result, back) = link.socket.read(std::mem::take(buf)).await;
@@ -236,7 +254,7 @@ impl Relay<'_> {
                 return Ok(false);
             }
             buf.clear();
-            if read(self.connection, self.link, &mut buf, self.times, self.shared).await.is_err() {
+            if read(self.connection, self.link, &mut buf, self.times.read, self.shared).await.is_err() {
                 return Ok(false);
             }
         }
@@ -350,7 +368,7 @@ impl Relay<'_> {
     }
 
     async fn receive(&mut self, buf: &mut Buf) -> Result<(), Fault> {
-        match read(self.connection, self.link, buf, self.times, self.shared).await {
+        match read(self.connection, self.link, buf, self.times.read, self.shared).await {
             Ok(()) => Ok(()),
             Err(fault) if fault.term == Term::UpstreamReset && self.reader.end_of_stream() => Ok(()),
             Err(fault) => {

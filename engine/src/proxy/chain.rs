@@ -12,7 +12,7 @@ use super::fault::Fault;
 use super::upload;
 use crate::buffer::Buf;
 use crate::http1::Connection;
-use crate::plan::{Chain, CoreChain};
+use crate::plan::{Chain, CoreChain, CoreUpstream};
 
 /// Slots of the route's plugins stand behind those of the global rules.
 const ROUTE_SLOTS: usize = 64;
@@ -102,6 +102,14 @@ pub fn end(x: &mut Exchange, record: &plugins::Record) {
     }
 }
 
+/// The upstream of this number of the plugin whose slot it is.
+pub fn plugin_upstream(x: &Exchange, slot: usize, number: usize) -> Option<Rc<CoreUpstream>> {
+    match slot.checked_sub(ROUTE_SLOTS) {
+        Some(link) => x.route.as_ref()?.chain.upstream(link, number),
+        None => x.globals.as_ref()?.upstream(slot, number),
+    }
+}
+
 fn chains(x: &Exchange) -> (Option<Rc<CoreChain>>, Option<Rc<CoreChain>>) {
     let own = x.route.as_ref().filter(|route| !route.chain.chain.links.is_empty());
     let globals = x.globals.as_ref().filter(|chain| !chain.chain.links.is_empty());
@@ -158,10 +166,13 @@ async fn ask(
                 }
                 Verdict::Wait(time) => {
                     monoio::time::sleep(time).await;
+                    x.waited = true;
                     resume = Resume::Woke;
                 }
-                // Its upstream is found where the request is forwarded.
-                Verdict::Upstream(_) => break,
+                Verdict::Upstream(number) => {
+                    x.chosen = chain.upstream(*index, number);
+                    break;
+                }
             }
         }
     }
@@ -175,18 +186,12 @@ async fn need_body(
     input: &mut Buf,
     max: usize,
 ) -> Result<(), Fault> {
-    if x.kept_body.is_some() {
+    if x.source.whole().is_some() {
         return Ok(());
     }
-    let body = match x.body_length {
-        BodyLength::None => Vec::new(),
-        _ => upload::collect(connection, x, input, max).await?,
-    };
-    x.body_length = if body.is_empty() && x.body_length == BodyLength::None {
-        BodyLength::None
-    } else {
-        BodyLength::Fixed(body.len() as u64)
-    };
-    x.kept_body = Some(body);
+    let body = upload::collect(connection, x, input, max).await?;
+    x.waited = true;
+    x.body_length = BodyLength::Fixed(body.len() as u64);
+    x.source.set_whole(body);
     Ok(())
 }

@@ -8,10 +8,12 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use balancer::route::Params;
 use config::vars::{Var, Vars};
@@ -19,9 +21,11 @@ use proto::framing::BodyLength;
 use proto::head::{Head, Name, Version};
 
 use super::fault::Term;
+use super::forward::Further;
+use super::source::Source;
 use super::text::AddressTexts;
 use crate::clock;
-use crate::plan::{CoreChain, CoreRoute, Settings, SharedSettings};
+use crate::plan::{CoreChain, CoreRoute, CoreUpstream, Settings, SharedSettings};
 use crate::worker::Worker;
 
 /// How many tries' statuses are kept for the log and the header.
@@ -44,8 +48,10 @@ pub struct Exchange {
     pub attempt: Head,
     /// Bytes about to be sent: a head, and a small body behind it.
     pub scratch: Vec<u8>,
-    /// A small body that was sent along with its head, for another try.
-    pub replay: Vec<u8>,
+    /// The request's body.
+    pub source: Source,
+    /// What a hash picks by, while one is picked.
+    pub key: Vec<u8>,
     /// The client's method, where a plugin may have changed it; else empty.
     pub method: Vec<u8>,
     /// The target as the client wrote it.
@@ -86,10 +92,6 @@ pub struct Exchange {
     pub ttfb_us: Option<u64>,
     /// The framing of the request's body.
     pub body_length: BodyLength,
-    /// The whole request body, once a plugin asked for it.
-    pub kept_body: Option<Vec<u8>>,
-    /// Whether the request's body was read to its end.
-    pub body_read: bool,
     /// Bytes of the request body read.
     pub body_bytes_in: u64,
     /// Bytes of the response body sent.
@@ -106,6 +108,21 @@ pub struct Exchange {
     pub tries: u32,
     /// What became of the first few.
     pub outcomes: [Try; TRIES_KEPT],
+    /// Which of the tries the exchange waits for: the last one, but where several
+    /// are under way.
+    pub current_try: u32,
+    /// The further try that was taken from the budget when an answer was passed over.
+    pub further: Option<Further>,
+    /// Whether the last try's upload went out whole.
+    pub uploaded: bool,
+    /// Whether a plugin had it wait: `began` is no longer now.
+    pub waited: bool,
+    /// When the head of the last response came, in microseconds.
+    pub head_at: u64,
+    /// The upstream that a plugin chose.
+    pub chosen: Option<Rc<CoreUpstream>>,
+    /// `Retry-After` of an answer that says so.
+    pub retry_after: Option<Duration>,
     /// The last endpoint tried.
     pub upstream_addr: Option<Rc<str>>,
     /// Whether the client asked for a protocol change that the route allows.
@@ -122,8 +139,10 @@ pub struct Exchange {
     pub replaced_body: Option<Vec<u8>>,
     /// Transforms of the response body, in order.
     pub transforms: Vec<Box<dyn plugins::Transform>>,
-    /// Copies that plugins wish for.
-    pub mirrors: Vec<plugins::Mirror>,
+    /// Copies that plugins wish for, each with the slot of its plugin.
+    pub mirrors: Vec<(usize, plugins::Mirror)>,
+    /// A cookie for whatever response goes out: it names the endpoint.
+    pub sticky_cookie: Option<String>,
     request_id: String,
     rewritten_query: Option<Vec<u8>>,
     slots: Vec<Option<Box<dyn Any>>>,
@@ -139,7 +158,8 @@ impl Default for Exchange {
             response: Head::new(),
             attempt: Head::new(),
             scratch: Vec::new(),
-            replay: Vec::new(),
+            source: Source::default(),
+            key: Vec::new(),
             method: Vec::new(),
             target: Vec::new(),
             path: Vec::new(),
@@ -160,8 +180,6 @@ impl Default for Exchange {
             connect_us: None,
             ttfb_us: None,
             body_length: BodyLength::None,
-            kept_body: None,
-            body_read: false,
             body_bytes_in: 0,
             body_bytes_out: 0,
             bytes_out: 0,
@@ -170,6 +188,13 @@ impl Default for Exchange {
             term: Term::Ok,
             tries: 0,
             outcomes: [Try::default(); TRIES_KEPT],
+            current_try: 0,
+            further: None,
+            uploaded: false,
+            waited: false,
+            head_at: 0,
+            chosen: None,
+            retry_after: None,
             upstream_addr: None,
             upgrade: false,
             host_replaced: false,
@@ -179,6 +204,7 @@ impl Default for Exchange {
             replaced_body: None,
             transforms: Vec::new(),
             mirrors: Vec::new(),
+            sticky_cookie: None,
             request_id: String::new(),
             rewritten_query: None,
             slots: Vec::new(),
@@ -202,7 +228,7 @@ impl Exchange {
         }
         for scratch in [
             &mut self.scratch,
-            &mut self.replay,
+            &mut self.key,
             &mut self.method,
             &mut self.target,
             &mut self.path,
@@ -219,8 +245,12 @@ impl Exchange {
         self.connect_us = None;
         self.ttfb_us = None;
         self.body_length = BodyLength::None;
-        self.kept_body = None;
-        self.body_read = false;
+        self.chosen = None;
+        self.further = None;
+        self.uploaded = false;
+        self.waited = false;
+        self.retry_after = None;
+        self.sticky_cookie = None;
         self.body_bytes_in = 0;
         self.body_bytes_out = 0;
         self.bytes_out = 0;
@@ -239,6 +269,9 @@ impl Exchange {
         self.request_id.clear();
         self.rewritten_query = None;
         self.slots.clear();
+        let nothing = Cell::new(0);
+        let kept = self.worker.as_ref().map_or(&nothing, |worker| &worker.kept_bytes);
+        self.source.clear(kept, SCRATCH_KEPT_MAX);
         self.worker = None;
     }
 
@@ -260,11 +293,26 @@ impl Exchange {
         self.settings.clone().expect("begin() was called before any step")
     }
 
-    /// Notes the outcome of the try that just ended.
+    /// Begins a try; what became of it is not known yet.
+    pub fn begin_try(&mut self) {
+        if let Some(slot) = self.outcomes.get_mut(self.tries as usize) {
+            slot.status = 0;
+        }
+        self.current_try = self.tries;
+        self.tries += 1;
+    }
+
+    /// Notes the outcome of the try that is waited for.
     pub fn note_try(&mut self, status: u16) {
-        if let Some(slot) = self.outcomes.get_mut((self.tries as usize).wrapping_sub(1)) {
+        if let Some(slot) = self.outcomes.get_mut(self.current_try as usize) {
             slot.status = status;
         }
+    }
+
+    /// The status of the try that is waited for.
+    pub fn outcome(&self) -> u16 {
+        let kept = self.outcomes.get(self.current_try as usize);
+        kept.map_or_else(|| self.response.status(), |outcome| outcome.status)
     }
 
     /// The outcomes of the tries, as far as they were kept.
@@ -333,7 +381,7 @@ impl Vars for Exchange {
             Var::Http(name) => self.request.get_named(name.as_bytes()).map(Cow::Borrowed),
             Var::Cookie(name) => proto::cookie::get(&self.request, name.as_bytes()).map(Cow::Borrowed),
             Var::PostArg(name) => {
-                let body = self.kept_body.as_deref()?;
+                let body = self.source.whole()?;
                 let form = self.request.get(Name::ContentType)?;
                 form.starts_with(b"application/x-www-form-urlencoded")
                     .then(|| proto::target::query_arg(body, name.as_bytes()))
@@ -417,7 +465,7 @@ impl plugins::Exchange for Exchange {
     }
 
     fn body(&self) -> Option<&[u8]> {
-        self.kept_body.as_deref()
+        self.source.whole()
     }
 
     fn response(&self) -> &Head {
@@ -462,7 +510,7 @@ impl plugins::Exchange for Exchange {
     }
 
     fn mirror(&mut self, mirror: plugins::Mirror) {
-        self.mirrors.push(mirror);
+        self.mirrors.push((self.slot_index, mirror));
     }
 
     fn slot(&mut self) -> &mut Option<Box<dyn Any>> {

@@ -33,6 +33,14 @@ pub enum Term {
     Truncated,
     /// The route has no upstream, or no endpoint may be used.
     NoUpstream,
+    /// The last endpoint's answer had a status that counts as a failure.
+    UpstreamStatus,
+    /// Every endpoint's circuit is open.
+    CircuitOpen,
+    /// The upstream's concurrency limit is reached.
+    Shed,
+    /// All endpoints are at `max_conns`, and the wait for room was too long or not possible.
+    Queue,
     /// The protocol was changed and the tunnel has ended.
     Tunnel,
 }
@@ -55,6 +63,10 @@ impl Term {
             Term::BadResponse => "bad_response",
             Term::Truncated => "truncated",
             Term::NoUpstream => "no_upstream",
+            Term::UpstreamStatus => "upstream_status",
+            Term::CircuitOpen => "circuit_open",
+            Term::Shed => "shed",
+            Term::Queue => "queue",
             Term::Tunnel => "tunnel",
         }
     }

@@ -1,48 +1,29 @@
-//! Sends the request to an endpoint and brings the response back, trying again
-//! where `balancer::retry` says that it may.
+//! Chooses the upstream and its endpoints, one try after the other, where
+//! `balancer::retry` says that there may be another.
 //!
-//! A try that fails on a kept connection before any byte of a response, for a
-//! request that can be replayed, is sent once more on a fresh connection to the
-//! same endpoint: the upstream closed it while it lay in the pool, which says
-//! nothing about the endpoint.
+//! One try is `attempt`'s; a second one beside a slow first is `hedge`'s; copies
+//! are `mirror`'s. What a try has to say about its endpoint goes to the balance
+//! here, when it ends.
 
-use std::future::Future;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
-use balancer::retry::{may_retry, Failure};
+use balancer::endpoint::Outcome;
+use balancer::retry::{Failed, Failure};
 use balancer::upstream::{Ask, Picked, Tried};
-use proto::framing::BodyLength;
-use proto::head::{Head, Name};
 
-use super::body::{self, Came};
+use super::attempt::{self, TryError};
 use super::exchange::Exchange;
 use super::fault::{Fault, Term};
-use super::upload::{Shared, Upload};
-use super::{chain, tunnel};
+use super::{mirror, sticky};
 use crate::buffer::Buf;
 use crate::clock;
-use crate::http1::{write, After, Connection};
-use crate::plan::{CoreUpstream, Timeouts};
-use crate::upstream::connect::{connect, ConnectError};
-use crate::upstream::pool::Link;
+use crate::http1::{After, Connection};
+use crate::plan::{CoreRoute, CoreUpstream, Timeouts};
+use crate::upstream::Try;
 
-/// Why a try failed before the response's head.
-#[derive(Clone, Copy)]
-struct TryError {
-    failure: Failure,
-    /// Whether any byte of the request may have reached the endpoint.
-    sent: bool,
-    fault: Fault,
-}
-
-impl TryError {
-    fn final_fault(fault: Fault) -> Self {
-        Self { failure: Failure::NoAnswer, sent: true, fault }
-    }
-}
+/// `Retry-After` where nothing says more: soon, but not at once.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs the tries of an exchange.
 ///
@@ -52,278 +33,251 @@ impl TryError {
 pub async fn run(connection: &Connection, x: &mut Exchange, input: &mut Buf) -> Result<After, Fault> {
     let none = Fault::answer(503, Term::NoUpstream);
     let route = x.route.clone().ok_or(none)?;
-    let upstream = route.upstream.clone().ok_or(none)?;
-    let times = route.plan.timeouts();
+    let upstream = x.chosen.take().or_else(|| route.upstream.clone()).ok_or(none)?;
+    attempt::take_small_body(x, input);
+    let now = if x.source.is_begun() || x.waited { clock::micros() } else { x.began };
+    let admitted = upstream.admit(now);
+    let mut admitted = admitted.map_err(|after| overload(x, after, Term::Shed))?;
+    let copies = mirror::prepare(connection, x);
+    let times = times(&route, &upstream);
+    let result = tries(connection, x, input, &upstream, times, now).await;
+    if result.is_ok() && x.status < 500 {
+        admitted.micros = Some(x.head_at.saturating_sub(now));
+    }
+    drop(admitted);
+    mirror::send_late(connection, x, copies);
+    result
+}
+
+/// The route's times win over the upstream's.
+fn times(route: &CoreRoute, upstream: &CoreUpstream) -> Timeouts {
+    let (own, below) = (&route.plan.source().timeout, upstream.plan.timeouts);
+    Timeouts {
+        connect: own.connect.unwrap_or(below.connect),
+        send: own.send.unwrap_or(below.send),
+        read: own.read.unwrap_or(below.read),
+        ..below
+    }
+}
+
+/// 503 with the time after which it may be worth another try.
+fn overload(x: &mut Exchange, after: Duration, term: Term) -> Fault {
+    x.retry_after = Some(after);
+    Fault::answer(503, term)
+}
+
+async fn tries(
+    connection: &Connection,
+    x: &mut Exchange,
+    input: &mut Buf,
+    upstream: &Rc<CoreUpstream>,
+    times: Timeouts,
+    began: u64,
+) -> Result<After, Fault> {
     let mut tried = Tried::default();
-    let mut last = none;
+    let mut last = Fault::answer(503, Term::NoUpstream);
     let mut sent = false;
+    let mut now = began;
+    // Held while its try lasts: what the budget counts.
+    let mut _further = None;
+    if upstream.plan.rules.wants_key() {
+        sticky::hash_key(x, upstream);
+    }
+    let named = sticky::named_endpoint(x, upstream);
     loop {
-        let ask = Ask { now: clock::micros(), key: b"", sticky: None, tried: &tried };
-        let Picked::Endpoint(index) = upstream.group.borrow_mut().pick(&ask) else { return Err(last) };
-        tried.add(index);
-        x.tries += 1;
-        if x.tries > 1 {
-            connection.worker.stats.retries.add(1);
-        }
-        x.upstream_addr = Some(upstream.texts[index].clone());
-        let error = match attempt(connection, x, input, &upstream, index, times).await {
-            Ok(after) => return Ok(after),
+        let picked = place(connection, x, upstream, &tried, named, now).await;
+        let mut this = match picked {
+            Ok(this) => this,
+            Err(None) => return Err(last),
+            Err(Some(fault)) => return Err(fault),
+        };
+        tried.add(this.index);
+        x.begin_try();
+        sticky::remember(x, upstream, this.index, named);
+        x.upstream_addr = Some(upstream.texts[this.index].clone());
+        let times = limited(times, upstream, now);
+        let error = match attempt::run(connection, x, input, upstream, &mut this, &mut tried, times).await {
+            Ok(after) => {
+                let status = x.outcome();
+                this.end(Outcome::Status(status), Some(x.head_at));
+                return Ok(after);
+            }
             Err(error) => error,
         };
-        x.note_try(error.fault.status);
+        this.end(outcome(x, &error), None);
+        if !matches!(error.failure, Failure::Status(_)) {
+            x.note_try(error.fault.status);
+        }
         last = error.fault;
         sent |= error.sent;
-        if error.fault.term == Term::ClientAbort || x.response_begun {
+        if x.response_begun || error.is_final() || !again(x, upstream, error.failure, sent, &tried) {
             return Err(error.fault);
         }
-        let elapsed = Duration::from_micros(clock::micros().saturating_sub(x.began));
-        let untried = upstream.group.borrow().untried(&tried);
-        let replayable = x.body_read || x.kept_body.is_some() || x.body_bytes_in == 0;
-        let again = may_retry(
-            &upstream.plan.retry,
-            x.request.method(),
-            error.failure,
-            sent,
-            replayable,
-            x.tries,
-            elapsed,
-            untried,
-        );
-        if !again || error.fault.status == 499 {
-            return Err(error.fault);
+        // The answer with a status that is passed over has taken its further try already.
+        let taken = x.further.take();
+        _further = match taken.or_else(|| Further::begin(upstream, clock::micros())) {
+            Some(further) => Some(further),
+            None => {
+                connection.worker.stats.retries_refused.add(1);
+                return Err(error.fault);
+            }
+        };
+        connection.worker.stats.retries.add(1);
+        pause(connection, x, upstream).await?;
+        now = clock::micros();
+    }
+}
+
+/// A try that is one more than the first, as the retry budget counts it.
+pub struct Further(Option<Rc<CoreUpstream>>);
+
+impl Further {
+    /// `None` when the budget is used up.
+    pub fn begin(upstream: &Rc<CoreUpstream>, now: u64) -> Option<Further> {
+        if !upstream.plan.counts_requests {
+            return Some(Further(None));
+        }
+        upstream.group.borrow_mut().retry_begins(now).then(|| Further(Some(upstream.clone())))
+    }
+}
+
+impl Drop for Further {
+    fn drop(&mut self) {
+        if let Some(upstream) = &self.0 {
+            upstream.group.borrow_mut().retry_ends();
         }
     }
 }
 
-/// One try at one endpoint.
-async fn attempt(
+/// The times of one try that begins `now`.
+fn limited(times: Timeouts, upstream: &CoreUpstream, now: u64) -> Timeouts {
+    let Some(most) = upstream.plan.source.retry.per_try_timeout else { return times };
+    Timeouts {
+        connect: times.connect.min(most),
+        send: times.send.min(most),
+        head_until: now.saturating_add(most.as_micros() as u64),
+        ..times
+    }
+}
+
+/// Whether there may be another try after this failure.
+fn again(x: &Exchange, upstream: &CoreUpstream, failure: Failure, sent: bool, tried: &Tried) -> bool {
+    if matches!(failure, Failure::Status(_)) {
+        // Decided when the head came: the answer was let go for it.
+        return true;
+    }
+    let failed = Failed {
+        method: x.request.method(),
+        failure,
+        sent,
+        replayable: x.source.is_replayable(),
+        tries: x.tries,
+        elapsed: elapsed(x),
+        untried: upstream.group.borrow().untried(tried),
+    };
+    upstream.plan.retry.may_retry(&failed)
+}
+
+/// Whether an answer with this status may be passed over for another try; if so, that one is taken
+/// from the budget.
+pub fn passes_over(x: &mut Exchange, upstream: &Rc<CoreUpstream>, tried: &Tried, replayable: bool) -> bool {
+    let failed = Failed {
+        method: x.request.method(),
+        failure: Failure::Status(x.response.status()),
+        sent: true,
+        replayable,
+        tries: x.tries,
+        elapsed: elapsed(x),
+        untried: upstream.group.borrow().untried(tried),
+    };
+    if !upstream.plan.retry.may_retry(&failed) {
+        return false;
+    }
+    x.further = Further::begin(upstream, clock::micros());
+    x.further.is_some()
+}
+
+fn elapsed(x: &Exchange) -> Duration {
+    Duration::from_micros(clock::micros().saturating_sub(x.began))
+}
+
+/// What a failed try says of its endpoint.
+fn outcome(x: &Exchange, error: &TryError) -> Outcome {
+    match (error.failure, error.fault.term) {
+        (Failure::Status(status), _) => Outcome::Status(status),
+        (_, Term::ClientAbort | Term::ClientTimeout) if x.response_begun => Outcome::Status(x.outcome()),
+        (_, Term::ClientAbort | Term::ClientTimeout | Term::Limit | Term::BadRequest) => Outcome::Cancelled,
+        (_, Term::UpstreamTimeout | Term::UpstreamConnectTimeout) => Outcome::TimedOut,
+        _ => Outcome::Failed,
+    }
+}
+
+/// An endpoint for the next try, after a wait for room where the upstream has a queue.
+///
+/// # Errors
+///
+/// `None` when no endpoint is left to try: the last fault is the answer.
+async fn place(
     connection: &Connection,
     x: &mut Exchange,
-    input: &mut Buf,
     upstream: &Rc<CoreUpstream>,
-    index: usize,
-    times: Timeouts,
-) -> Result<After, TryError> {
+    tried: &Tried,
+    named: Option<usize>,
+    now: u64,
+) -> Result<Try, Option<Fault>> {
     let worker = &connection.worker;
-    let pool = &upstream.pools[index];
-    let whole_body = write_request(x, input, upstream, index);
-    if let Some(link) = pool.checkout() {
-        worker.stats.upstream_reused.add(1);
-        let again = x.request.method().is_idempotent() && whole_body;
-        match on_link(connection, x, input, upstream, index, link, times, whole_body).await {
-            Err(error) if again && error.failure == Failure::NoAnswer && !x.response_begun => {
-                if matches!(error.fault.term, Term::ClientAbort | Term::BadResponse) {
-                    return Err(error);
-                }
-            }
-            result => return result,
-        }
-        write_request(x, input, upstream, index);
-    }
-    let began = clock::micros();
-    worker.stats.upstream_connects.add(1);
-    let address = &upstream.plan.endpoints[index].address;
-    let connected = connect(worker, address, times.connect, &connection.watch).await;
-    *x.connect_us.get_or_insert(0) += clock::micros() - began;
-    match connected {
-        Ok(link) => on_link(connection, x, input, upstream, index, link, times, whole_body).await,
-        Err(error) => {
-            worker.stats.upstream_connect_errors.add(1);
-            Err(connect_error(&error))
+    let pick = |x: &Exchange, now| upstream.pick(worker, &Ask { now, key: &x.key, sticky: named, tried });
+    if upstream.queue.is_empty() {
+        match pick(x, now) {
+            Ok(this) => return Ok(this),
+            Err(Picked::Full) => {}
+            Err(refusal) => return Err(refused(x, refusal)),
         }
     }
-}
-
-fn connect_error(error: &ConnectError) -> TryError {
-    let (failure, fault) = match error {
-        ConnectError::TimedOut => (Failure::ConnectTimeout, Fault::answer(504, Term::UpstreamConnectTimeout)),
-        ConnectError::ClientGone => (Failure::NotSent, Fault::CLIENT_GONE),
-        ConnectError::Io(error) => {
-            tracing::debug!(%error, "cannot connect to an upstream");
-            (Failure::NotSent, Fault::answer(502, Term::UpstreamConnect))
-        }
+    let full = Fault::answer(503, Term::Queue);
+    let Some(queue) = upstream.plan.source.queue else {
+        return Err(Some(overload(x, RETRY_AFTER, Term::Queue)));
     };
-    TryError { failure, sent: false, fault }
-}
-
-/// Puts the try's head into the scratch buffer, and behind it the body where it
-/// is there whole. Says whether the request is complete that way.
-fn write_request(x: &mut Exchange, input: &mut Buf, upstream: &CoreUpstream, index: usize) -> bool {
-    let endpoint = &upstream.plan.endpoints[index];
-    if !x.host_replaced {
-        if let Some(host) = upstream.plan.host_for(endpoint) {
-            x.request.set(b"Host", host.as_bytes());
-        }
-    }
-    if x.request.get(Name::Host).is_none() {
-        // A 1.0 client may leave it out; to an upstream we speak 1.1.
-        x.request.set(b"Host", endpoint.host.as_bytes());
-    }
-    let mut out = std::mem::take(&mut x.scratch);
-    out.clear();
-    if chain::edits_attempts(x) {
-        x.attempt.clone_from(&x.request);
-        chain::attempt(x, x.tries - 1, &endpoint.text);
-        write_head(&x.attempt, x, &mut out);
-    } else {
-        write_head(&x.request, x, &mut out);
-    }
-    let whole = match (x.body_length, &x.kept_body) {
-        (BodyLength::None | BodyLength::Fixed(0), _) => true,
-        (_, Some(body)) => {
-            out.extend_from_slice(body);
-            true
-        }
-        (BodyLength::Fixed(bytes), None) if x.body_read || input.len() as u64 >= bytes => {
-            keep_small_body(x, input, bytes, &mut out);
-            true
-        }
-        _ => false,
+    let Some(ticket) = upstream.queue.enter(queue.size) else {
+        return Err(Some(overload(x, RETRY_AFTER, Term::Queue)));
     };
-    x.scratch = out;
-    whole
-}
-
-/// A body that came along with its head goes out along with it, and stays for
-/// another try.
-fn keep_small_body(x: &mut Exchange, input: &mut Buf, bytes: u64, out: &mut Vec<u8>) {
-    if !x.body_read {
-        let bytes = bytes as usize;
-        x.replay.clear();
-        x.replay.extend_from_slice(&input.data()[..bytes]);
-        input.consume(bytes);
-        x.body_read = true;
-        x.body_bytes_in = bytes as u64;
-    }
-    out.extend_from_slice(&x.replay);
-}
-
-fn write_head(head: &Head, x: &Exchange, out: &mut Vec<u8>) {
-    head.write_request_line(out);
-    head.write_fields(out);
-    match x.body_length {
-        BodyLength::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
-        BodyLength::Fixed(bytes) if x.kept_body.is_some() && !head.has(Name::ContentLength) => {
-            out.extend_from_slice(b"Content-Length: ");
-            out.extend_from_slice(super::answer::decimal(bytes, &mut [0; 20]));
-            out.extend_from_slice(b"\r\n");
+    worker.stats.queued.add(1);
+    let until = clock::micros().saturating_add(queue.timeout.as_micros() as u64);
+    loop {
+        ticket.wait(until).await;
+        if connection.socket.has_hung_up() {
+            return Err(Some(Fault::CLIENT_GONE));
         }
-        _ => {}
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// The exchange on a connection: send, receive, and keep or close it.
-#[allow(clippy::too_many_arguments)]
-async fn on_link(
-    connection: &Connection,
-    x: &mut Exchange,
-    input: &mut Buf,
-    upstream: &Rc<CoreUpstream>,
-    index: usize,
-    link: Link,
-    times: Timeouts,
-    whole_body: bool,
-) -> Result<After, TryError> {
-    let head = std::mem::take(&mut x.scratch);
-    let (sent, head) = write::all(&link.socket, &link.watch, times.send, head).await;
-    x.scratch = head;
-    if sent.is_err() {
-        return Err(send_error(&link));
-    }
-    let pool = &upstream.pools[index];
-    let came = if whole_body {
-        let result = body::download(connection, x, &link, pool, times, None).await;
-        connection.watch.clear();
-        result
-    } else {
-        Box::pin(duplex(connection, x, input, &link, pool, times)).await
-    };
-    match came.map_err(|fault| receive_error(x, fault))? {
-        Came::Whole { reusable } => {
-            if reusable && (whole_body || x.body_read) {
-                pool.put_back(link);
+        let now = clock::micros();
+        if ticket.is_first() {
+            match pick(x, now) {
+                Ok(this) => return Ok(this),
+                Err(Picked::Full) => {}
+                Err(refusal) => return Err(refused(x, refusal)),
             }
-            let unread = !whole_body && !x.body_read;
-            Ok(match (unread, x.close) {
-                (true, _) => After::Linger,
-                (false, true) => After::Close,
-                (false, false) => After::KeepAlive,
-            })
         }
-        Came::Switched { early } => {
-            tunnel::run(connection, x, input, link, early, times).await;
-            Ok(After::Close)
+        if now >= until {
+            x.retry_after = Some(RETRY_AFTER);
+            return Err(Some(full));
         }
     }
 }
 
-fn send_error(link: &Link) -> TryError {
-    if link.watch.expired() {
-        let fault = Fault::refuse(504, Term::UpstreamTimeout);
-        return TryError { failure: Failure::Timeout, sent: true, fault };
+fn refused(x: &mut Exchange, refusal: Picked) -> Option<Fault> {
+    match refusal {
+        Picked::Open(after) if x.tries == 0 => Some(overload(x, after, Term::CircuitOpen)),
+        _ => None,
     }
-    // The kernel took less than all of it: the endpoint cannot have seen a whole
-    // request, but it may have seen a part.
-    TryError { failure: Failure::NoAnswer, sent: true, fault: Fault::answer(502, Term::UpstreamReset) }
 }
 
-fn receive_error(x: &Exchange, fault: Fault) -> TryError {
-    if x.response_begun {
-        return TryError::final_fault(fault);
+/// The pause before a further try, if the upstream has one.
+async fn pause(connection: &Connection, x: &Exchange, upstream: &CoreUpstream) -> Result<(), Fault> {
+    let pause = upstream.plan.retry.backoff(x.tries, connection.worker.random());
+    if !pause.is_zero() {
+        monoio::time::sleep(pause).await;
+        if connection.socket.has_hung_up() {
+            return Err(Fault::CLIENT_GONE);
+        }
     }
-    let failure = match fault.term {
-        Term::UpstreamTimeout => Failure::Timeout,
-        _ => Failure::NoAnswer,
-    };
-    TryError { failure, sent: true, fault }
-}
-
-/// Both bodies at once: the response may come while the request still goes out.
-async fn duplex(
-    connection: &Connection,
-    x: &mut Exchange,
-    input: &mut Buf,
-    link: &Link,
-    pool: &crate::upstream::pool::Pool,
-    times: Timeouts,
-) -> Result<Came, Fault> {
-    let shared = Shared::default();
-    let upload = Upload::new(x, std::mem::take(input));
-    let (upload, result) = {
-        let mut up = pin!(upload.pump(connection, link, times, &shared));
-        let mut down = pin!(body::download(connection, x, link, pool, times, Some(&shared)));
-        let (mut went, mut came) = (None, None);
-        std::future::poll_fn(|context| {
-            if came.is_none() {
-                if let Poll::Ready(result) = down.as_mut().poll(context) {
-                    came = Some(result);
-                    if went.is_none() {
-                        shared.stop(link);
-                    }
-                }
-            }
-            if went.is_none() {
-                if let Poll::Ready(upload) = up.as_mut().poll(context) {
-                    went = Some(upload);
-                }
-            }
-            match (went.take(), came.take()) {
-                (Some(upload), Some(result)) => Poll::Ready((upload, result)),
-                (upload, result) => {
-                    (went, came) = (upload, result);
-                    Poll::Pending
-                }
-            }
-        })
-        .await
-    };
-    connection.watch.clear();
-    x.body_bytes_in = upload.reader.received;
-    x.body_read = upload.reader.is_done() && shared.complete.get();
-    *input = upload.input;
-    match (result, shared.fault.get()) {
-        (Err(_), Some(fault)) => Err(fault),
-        (result, _) => result,
-    }
+    Ok(())
 }

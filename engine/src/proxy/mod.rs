@@ -1,18 +1,25 @@
 //! The life of a request, step by step; detail is one call down.
 //!
 //! `receive` reads what the head says, `chain` asks the plugins, `forward` picks
-//! endpoints and tries, `upload` and `body` carry bodies, `tunnel` takes over
-//! after an upgrade, `answer` is the only place that turns faults into statuses,
+//! endpoints (`sticky` says by what) and decides over tries, `attempt` makes one,
+//! `hedge` a second beside a slow first; `upload` and `body` carry bodies, `source`
+//! keeps what may be sent again, `tunnel` takes over after an upgrade, `mirror`
+//! sends copies, `answer` is the only place that turns faults into statuses,
 //! `finish` writes one record. docs/life-of-a-request.md walks through it.
 
 pub mod answer;
+mod attempt;
 mod body;
 mod chain;
 pub mod exchange;
 pub mod fault;
 mod finish;
 mod forward;
+mod hedge;
+mod mirror;
 mod receive;
+mod source;
+mod sticky;
 mod text;
 mod tunnel;
 mod upload;

@@ -20,6 +20,7 @@ const BAD: Fault = Fault { status: 400, term: Term::BadRequest, close: true };
 pub fn inspect(connection: &Connection, x: &mut Exchange) -> Result<(), Fault> {
     identify(connection, x);
     x.body_length = framing::request_body(&x.request).map_err(|_| BAD)?;
+    x.source.begin(x.body_length);
     framing::check_host(&x.request).map_err(|_| BAD)?;
     let served = connection.served.get();
     let requests_max = x.settings().limits.keepalive_requests;

@@ -14,7 +14,9 @@ use proto::head::Name;
 
 use super::exchange::Exchange;
 use super::fault::{Fault, Term};
+use super::source::{Keep, Source};
 use crate::buffer::{Buf, Class};
+use crate::deadline::Watch;
 use crate::http1::body::{frame, last_chunk, BodyReader, Framing};
 use crate::http1::{write, Connection};
 use crate::plan::Timeouts;
@@ -31,12 +33,16 @@ pub struct Upload {
     pub input: Buf,
     /// `server.limits.request_body`.
     pub bytes_max: u64,
+    /// What was read so far, for another try.
+    pub source: Source,
+    keep: Keep,
 }
 
 /// What both directions of a duplex exchange know of each other.
-#[derive(Default)]
 pub struct Shared {
     stop: Cell<bool>,
+    /// Whether all that went out could go once more.
+    pub replayable: Cell<bool>,
     canceller: RefCell<Option<Canceller>>,
     /// The whole body has gone out.
     pub complete: Cell<bool>,
@@ -45,6 +51,17 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Nothing has gone out yet.
+    pub fn new(replayable: bool) -> Self {
+        Shared {
+            stop: Cell::new(false),
+            replayable: Cell::new(replayable),
+            canceller: RefCell::default(),
+            complete: Cell::new(false),
+            fault: Cell::new(None),
+        }
+    }
+
     /// Ends the pump soon: its read is cancelled, the upstream is shut down.
     pub fn stop(&self, link: &Link) {
         self.stop.set(true);
@@ -62,10 +79,13 @@ impl Shared {
 }
 
 impl Upload {
-    /// The body of this request, of which `input` holds the first bytes.
-    pub fn new(x: &Exchange, input: Buf) -> Self {
+    /// The body of this request, of which `input` holds the next bytes.
+    pub fn new(x: &mut Exchange, input: Buf, keep: Keep) -> Self {
+        let mut source = std::mem::take(&mut x.source);
         Self {
-            reader: BodyReader::new(x.body_length),
+            reader: source.take_reader(x.body_length),
+            source,
+            keep,
             framing: if x.body_length == BodyLength::Chunked { Framing::Chunked } else { Framing::Raw },
             input,
             bytes_max: x.settings().limits.request_body.unwrap_or(u64::MAX),
@@ -88,6 +108,13 @@ impl Upload {
         let handle = canceller.handle();
         *shared.canceller.borrow_mut() = Some(canceller);
         let mut rest = None;
+        if !self.again(link, &upstream, times).await {
+            if upstream.expired() {
+                shared.fail(link, Fault { status: 504, term: Term::UpstreamTimeout, close: true });
+            }
+            shared.canceller.borrow_mut().take();
+            return self;
+        }
         loop {
             match self.reader.take(&mut self.input) {
                 Ok(None) => {}
@@ -101,6 +128,11 @@ impl Upload {
                 shared.fail(link, Fault::refuse(413, Term::Limit));
                 break;
             }
+            self.source.pass(self.input.data(), self.keep, &connection.worker.kept_bytes);
+            if self.reader.is_done() {
+                self.source.finish();
+            }
+            shared.replayable.set(self.source.is_replayable());
             if !self.input.is_empty() {
                 frame(&mut self.input, self.framing);
                 let data = std::mem::take(&mut self.input);
@@ -149,13 +181,21 @@ impl Upload {
         self
     }
 
-    async fn finish(
-        &mut self,
-        link: &Link,
-        upstream: &crate::deadline::Watch,
-        times: Timeouts,
-        shared: &Shared,
-    ) {
+    /// What an earlier try has read goes first. False when the upstream does not take it.
+    async fn again(&mut self, link: &Link, upstream: &Watch, times: Timeouts) -> bool {
+        let prefix = self.source.prefix();
+        if prefix.is_empty() {
+            return true;
+        }
+        let mut buf = Buf::sized(prefix.len());
+        buf.append(prefix);
+        frame(&mut buf, self.framing);
+        let (result, _) = write::all(&link.socket, upstream, times.send, buf).await;
+        upstream.clear();
+        result.is_ok()
+    }
+
+    async fn finish(&mut self, link: &Link, upstream: &Watch, times: Timeouts, shared: &Shared) {
         if self.framing == Framing::Chunked {
             let mut end = Vec::new();
             last_chunk(self.reader.trailers(), &mut end);
@@ -167,7 +207,7 @@ impl Upload {
         }
         shared.complete.set(true);
         // From now on the response is waited for.
-        link.watch.expire_in(times.read);
+        link.watch.expire_in(times.head_patience());
     }
 
     /// A body that goes on for long is carried in large pieces.
@@ -216,7 +256,6 @@ pub async fn collect(
         }
         if reader.is_done() {
             connection.watch.clear();
-            x.body_read = true;
             return Ok(body);
         }
         if input.is_vacant() {

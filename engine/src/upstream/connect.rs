@@ -30,7 +30,7 @@ pub enum ConnectError {
     Io(io::Error),
 }
 
-/// Connects to an endpoint within `timeout`, while `client` is watched.
+/// Connects to an endpoint within `timeout`, while `client`, if one is given, is watched.
 ///
 /// # Errors
 ///
@@ -39,18 +39,22 @@ pub async fn connect(
     worker: &Rc<Worker>,
     address: &Address,
     timeout: Duration,
-    client: &Watch,
+    client: Option<&Watch>,
 ) -> Result<Link, ConnectError> {
     let (socket, pending) = begin(address, worker.legacy).map_err(ConnectError::Io)?;
     let watch = worker.wheel.watch(socket.raw_fd());
     let link = Link { watch, socket, served: 0 };
     if pending {
         link.watch.expire_in(timeout);
-        client.guard_peer(link.socket.raw_fd());
+        if let Some(client) = client {
+            client.guard_peer(link.socket.raw_fd());
+        }
         let ready = link.socket.writable().await;
-        client.clear();
-        if client.peer_gone() {
-            return Err(ConnectError::ClientGone);
+        if let Some(client) = client {
+            client.clear();
+            if client.peer_gone() {
+                return Err(ConnectError::ClientGone);
+            }
         }
         if link.watch.expired() {
             return Err(ConnectError::TimedOut);

@@ -1,7 +1,13 @@
-//! Connections to endpoints: kept ones (`pool`) and new ones (`connect`).
+//! An upstream as one core has it (`core`), with the requests that wait for room
+//! there (`queue`), and connections to endpoints: kept ones (`pool`) and new ones
+//! (`connect`).
 
 pub mod connect;
+mod core;
 pub mod pool;
+pub mod queue;
+
+pub use self::core::{CoreUpstream, Try};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

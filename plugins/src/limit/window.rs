@@ -9,7 +9,7 @@
 //! counter would else reject until the old time is reached again.
 
 /// Two cores' times differ by less than this, unless a clock was set back.
-const SKEW_MILLIS_MAX: u64 = 5_000;
+pub(super) const SKEW_MILLIS_MAX: u64 = 5_000;
 
 /// How windows follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{HeaderNames, Key, Limit, LimitCount, Number, INFO, NUMBER_MAX};
 use crate::limit::{Owner, Window};
-use crate::{settings, Answer, Plugin, Setup};
+use crate::{settings, Answer, Plugin, Setup, SharedState};
 
 /// Rules of one plugin: each is counted for every request.
 const RULES_MAX: usize = 64;
@@ -64,32 +64,50 @@ pub(crate) fn check_groups<'d>(entries: impl Iterator<Item = &'d PluginEntry>, r
 
 pub(super) fn build(setup: &Setup<'_>, report: &mut Report) -> Option<Arc<dyn Plugin>> {
     settings::read(setup, report, |reader| {
-        refuse_redis(reader);
         let group = reader.opt_str("group");
         if group == Some("") {
             settings::problem(reader, "group", "a group's name is not empty", "");
         }
         let name = group.map_or_else(|| setup.owner.to_owned(), |group| format!("group:{group}"));
-        let owner = |part| setup.shared.owner(&name, &setup.entry.value, part);
-        let key = read_key(reader);
-        let limits = match reader.has("rules") {
-            true => read_rules(reader, owner),
-            false => read_limit(reader, key, owner(0)).map(|limit| vec![limit]),
-        };
-        let windows = [("fixed", Window::Fixed), ("sliding", Window::Sliding)];
-        let window = reader.one_of("window_type", &windows).unwrap_or(Window::Fixed);
-        let rejected = read_rejected(reader);
-        let show_headers = reader.opt_bool("show_limit_quota_header").unwrap_or(true);
-        let degrade = reader.opt_bool("allow_degradation").unwrap_or(false);
-        Some(LimitCount {
-            shared: setup.shared.clone(),
-            limits: limits?,
-            window,
-            rejected,
-            show_headers,
-            degrade,
-        })
+        read(reader, &setup.entry.value, &name, setup.shared)
     })
+}
+
+/// The same settings inside those of another plugin: `name` is whose counters they are.
+///
+/// A group is refused, as in APISIX: all of one are written alike, and whoever
+/// checks that looks at the plugins of the document.
+pub(crate) fn nested(
+    value: &Value,
+    name: &str,
+    shared: &SharedState,
+    report: &mut Report,
+) -> Option<LimitCount> {
+    let mut reader = Reader::of(INFO.name, value, report);
+    if reader.opt_value("group").is_some() {
+        let what = "a `limit-count` in another plugin is in no group";
+        settings::problem(&mut reader, "group", what, "leave it out: each has counters of its own");
+    }
+    let limit = read(&mut reader, value, name, shared);
+    let holds = reader.finish();
+    limit.filter(|_| holds)
+}
+
+/// Everything but `group`. `value` is the table that is read.
+fn read(reader: &mut Reader<'_, '_>, value: &Value, name: &str, shared: &SharedState) -> Option<LimitCount> {
+    refuse_redis(reader);
+    let owner = |part| shared.owner(name, value, part);
+    let key = read_key(reader);
+    let limits = match reader.has("rules") {
+        true => read_rules(reader, owner),
+        false => read_limit(reader, key, owner(0)).map(|limit| vec![limit]),
+    };
+    let windows = [("fixed", Window::Fixed), ("sliding", Window::Sliding)];
+    let window = reader.one_of("window_type", &windows).unwrap_or(Window::Fixed);
+    let rejected = read_rejected(reader);
+    let show_headers = reader.opt_bool("show_limit_quota_header").unwrap_or(true);
+    let degrade = reader.opt_bool("allow_degradation").unwrap_or(false);
+    Some(LimitCount { shared: shared.clone(), limits: limits?, window, rejected, show_headers, degrade })
 }
 
 /// The policies that count elsewhere: one problem for the policy, none for its fields.
@@ -152,7 +170,7 @@ fn read_rules(reader: &mut Reader<'_, '_>, owner: impl Fn(usize) -> Owner) -> Op
         }
     }
     let mut keys: Vec<String> = Vec::new();
-    settings::tables(reader, "rules", RULES_MAX, |index, rule| {
+    settings::tables(reader, "rules", 1..=RULES_MAX, |index, rule| {
         let (count, window_millis) = read_numbers(rule);
         let key = rule.req_str("key");
         let prefix = rule.opt_str("header_prefix");

@@ -1,0 +1,134 @@
+//! One upstream in one worker's hands: its balance, its pools, and the tries that
+//! are under way.
+//!
+//! A [`Try`] counts from the pick to its end, whatever way it ends: dropped without
+//! a word, as when a task panics, it is a try that was given up.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use balancer::endpoint::Outcome;
+use balancer::upstream::{Admission, Ask, Group, Picked};
+
+use super::pool::Pool;
+use super::queue::Queue;
+use crate::clock;
+use crate::plan::UpstreamPlan;
+use crate::worker::Worker;
+
+/// See the module.
+pub struct CoreUpstream {
+    /// The shared part.
+    pub plan: Arc<UpstreamPlan>,
+    /// Whose turn it is, and who is well.
+    pub group: RefCell<Group>,
+    /// One pool per endpoint, shared by upstreams that name the same address.
+    pub pools: Vec<Rc<Pool>>,
+    /// Each endpoint's text.
+    pub texts: Vec<Rc<str>>,
+    /// Requests that wait until an endpoint has room.
+    pub queue: Queue,
+    /// Whether this core's loads are being published.
+    pub loads_told: Cell<bool>,
+}
+
+impl CoreUpstream {
+    /// The hold on an upstream that goes on with what `before` knows of the same endpoints.
+    pub fn new(worker: &Rc<Worker>, plan: &Arc<UpstreamPlan>, before: Option<&CoreUpstream>) -> Self {
+        let shared: Vec<_> = plan.endpoints.iter().map(|endpoint| endpoint.shared.clone()).collect();
+        let before = before.map(|before| before.group.borrow());
+        let group = Group::new(&plan.rules, &shared, worker.index, worker.random(), before.as_deref());
+        drop(before);
+        let keepalive = &plan.source.keepalive;
+        CoreUpstream {
+            pools: plan.endpoints.iter().map(|one| worker.pools.of(&one.address, keepalive)).collect(),
+            texts: plan.endpoints.iter().map(|one| Rc::from(one.text.as_str())).collect(),
+            group: RefCell::new(group),
+            queue: Queue::default(),
+            loads_told: Cell::new(false),
+            plan: plan.clone(),
+        }
+    }
+
+    /// Picks an endpoint; the try counts from now on.
+    pub fn pick(self: &Rc<Self>, worker: &Rc<Worker>, ask: &Ask<'_>) -> Result<Try, Picked> {
+        let picked = self.group.borrow_mut().pick(ask);
+        let Picked::Endpoint(index) = picked else { return Err(picked) };
+        self.tell_loads(worker);
+        Ok(Try { upstream: self.clone(), worker: worker.clone(), index, began: ask.now, ended: false })
+    }
+
+    /// Lets a request in, or says for how long it is shed.
+    pub fn admit(self: &Rc<Self>, now: u64) -> Result<Admitted, std::time::Duration> {
+        if !self.plan.counts_requests {
+            return Ok(Admitted { upstream: None, micros: None });
+        }
+        match self.group.borrow_mut().request_begins(now) {
+            Admission::Admitted => Ok(Admitted { upstream: Some(self.clone()), micros: None }),
+            Admission::Shed(after) => Err(after),
+        }
+    }
+
+    /// Has this core's loads published for the others, soon and until they are at rest.
+    fn tell_loads(self: &Rc<Self>, worker: &Rc<Worker>) {
+        if self.plan.rules.wants_loads() && !self.loads_told.replace(true) {
+            worker.tell_loads(self.clone());
+        }
+    }
+}
+
+/// One try at one endpoint, from its pick to its end.
+pub struct Try {
+    upstream: Rc<CoreUpstream>,
+    worker: Rc<Worker>,
+    /// Which endpoint.
+    pub index: usize,
+    /// When it began, in microseconds.
+    pub began: u64,
+    ended: bool,
+}
+
+impl Try {
+    /// Ends it. `answered_at`: when the response's head came, if one came, in microseconds.
+    pub fn end(mut self, outcome: Outcome, answered_at: Option<u64>) {
+        // The plain way asks no clock: the head's arrival is recent enough.
+        let now = answered_at.unwrap_or_else(clock::micros);
+        self.finish(outcome, now);
+    }
+
+    fn finish(&mut self, outcome: Outcome, now: u64) {
+        self.ended = true;
+        let upstream = &self.upstream;
+        let micros = now.saturating_sub(self.began);
+        let change = upstream.group.borrow_mut().finish(self.index, outcome, micros, now);
+        if let Some(change) = change {
+            self.worker.report_health(&upstream.plan.id, &upstream.texts[self.index], change);
+        }
+        upstream.tell_loads(&self.worker);
+        upstream.queue.wake_first();
+    }
+}
+
+impl Drop for Try {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.finish(Outcome::Cancelled, clock::micros());
+        }
+    }
+}
+
+/// A request that an upstream has let in, to its end.
+pub struct Admitted {
+    upstream: Option<Rc<CoreUpstream>>,
+    /// Its latency, where it was answered in order.
+    pub micros: Option<u64>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if let Some(upstream) = &self.upstream {
+            upstream.group.borrow_mut().request_ends(self.micros, clock::micros());
+        }
+    }
+}
