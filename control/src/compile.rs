@@ -11,8 +11,8 @@ use engine::listen::{self, ListenerId, Sockets};
 use engine::plan::{Feeds, Plan};
 
 use crate::resolve::{self, Known, Question};
-use crate::sticky::Keeper;
 use crate::source::{self, Seen};
+use crate::sticky::Keeper;
 
 /// What a compile starts from.
 pub(crate) struct Input {

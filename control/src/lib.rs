@@ -12,6 +12,7 @@
 mod api;
 mod compile;
 mod drain;
+mod health;
 mod http;
 pub mod logging;
 mod metrics;

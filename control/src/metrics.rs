@@ -181,7 +181,10 @@ fn describe(facts: &Facts<'_>, workers: usize) {
 
 fn describe_health() {
     describe_counter!("ringway_probes_total", "Health checks sent, by result");
-    describe_counter!("ringway_health_changes_total", "Endpoints that went out or came back, by who found out");
+    describe_counter!(
+        "ringway_health_changes_total",
+        "Endpoints that went out or came back, by who found out"
+    );
     describe_counter!("ringway_dns_lookups_total", "Names of upstreams that were looked up, by result");
     describe_gauge!("ringway_dns_names_failing", "Names of upstreams that do not resolve now");
     for result in PROBE_RESULTS {

@@ -12,8 +12,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response, StatusCode};
 use tokio::net::TcpListener;
 
+use crate::health;
 use crate::http::{self, reply, JSON};
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::resolve::Failing;
 
 /// A worker that is behind the newest generation for longer is not ready.
@@ -146,7 +147,7 @@ impl Shared {
     fn metrics(&self) -> String {
         let mut text = self.serving.get().map(|serving| serving.metrics.render()).unwrap_or_default();
         if let Some(plan) = self.plan() {
-            metrics::health(&mut text, &plan);
+            health::write_samples(&mut text, &plan);
         }
         text
     }

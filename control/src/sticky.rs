@@ -103,7 +103,9 @@ fn read(path: &Path) -> Result<Option<Key>, String> {
     };
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None)
+        }
         Err(error) => return Err(wrong(format!("cannot be read: {error}"))),
     };
     let about = file.metadata().map_err(|error| wrong(format!("cannot be read: {error}")))?;
@@ -216,8 +218,10 @@ mod tests {
     #[test]
     fn a_written_key_counts() {
         let with = |text: &str| {
-            let server =
-                config::Server { sticky_key: Some(config::Secret(text.to_owned())), ..config::Server::default() };
+            let server = config::Server {
+                sticky_key: Some(config::Secret(text.to_owned())),
+                ..config::Server::default()
+            };
             Keeper::default().key(&Document { server, ..Document::default() }).key
         };
         assert_eq!(with("one"), with("one"), "on every gateway");

@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn answers() {
-        let check = |body: &[u8], expected: Option<u64>| assert_eq!(serving_status(body), expected, "{body:?}");
+        let check =
+            |body: &[u8], expected: Option<u64>| assert_eq!(serving_status(body), expected, "{body:?}");
         check(&[0, 0, 0, 0, 2, 8, 1], Some(1));
         check(&[0, 0, 0, 0, 2, 8, 2], Some(2));
         check(&[0, 0, 0, 0, 0], Some(0));
@@ -192,7 +193,10 @@ mod tests {
     fn verdicts() {
         let fields = |code: Option<&'static str>| {
             let fields = code.map(|code| (hyper::header::HeaderName::from_static("grpc-status"), code));
-            fields.into_iter().map(|(name, code)| (name, HeaderValue::from_static(code))).collect::<HeaderMap>()
+            fields
+                .into_iter()
+                .map(|(name, code)| (name, HeaderValue::from_static(code)))
+                .collect::<HeaderMap>()
         };
         let serving = [0, 0, 0, 0, 2, 8, 1];
         let check = |status, head, trailers, body: &[u8], expected: Result<(), &str>| {

@@ -18,8 +18,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
-use balancer::endpoint::{Change, ProbeOutcome, StatusWord};
-use balancer::health::HealthRules;
+use balancer::endpoint::{Change, ProbeOutcome};
 use config::balance::{ActiveCheck, ProbeKind};
 use config::PassHost;
 use engine::plan::{Endpoint, Plan, UpstreamPlan};
@@ -32,7 +31,7 @@ use tokio::task::{Id, JoinSet};
 use schedule::{Key, Pace, Schedule};
 use tls::Tls;
 
-use crate::{metrics, Event, Events};
+use crate::{health, metrics, Event, Events};
 
 /// A probe that changed an endpoint's health.
 #[derive(Clone, Debug)]
@@ -127,10 +126,7 @@ impl Target {
     }
 
     fn healthy(&self) -> bool {
-        let endpoint = self.endpoint();
-        let rules = HealthRules::new(&self.upstream.source, &endpoint.spec);
-        let word = endpoint.shared.status(&rules, engine::clock::micros()).word;
-        matches!(word, StatusWord::Healthy | StatusWord::MostlyHealthy)
+        health::is_healthy(&health::status(&self.upstream, self.endpoint()))
     }
 
     /// One shared endpoint belongs to one upstream, goes with it from plan to plan, and is held here.
@@ -346,7 +342,9 @@ async fn find(target: &Target, tls: &Tls) -> Found {
         let _ = tls.connector(check.verify).await;
     }
     match tokio::time::timeout(check.timeout, ask(&aim, tls)).await {
-        Err(_) => Found { outcome: ProbeOutcome::TimedOut, why: format!("no answer within {:?}", check.timeout) },
+        Err(_) => {
+            Found { outcome: ProbeOutcome::TimedOut, why: format!("no answer within {:?}", check.timeout) }
+        }
         Ok(Err(Fault(why))) => Found { outcome: ProbeOutcome::Failed, why },
         Ok(Ok(outcome)) => {
             let why = match outcome {

@@ -254,7 +254,12 @@ mod tests {
 
     fn pace(upstream: &str, concurrency: usize, healthy: u64, unhealthy: u64) -> Pace {
         let seconds = Duration::from_secs;
-        Pace { upstream: upstream.into(), concurrency, healthy: seconds(healthy), unhealthy: seconds(unhealthy) }
+        Pace {
+            upstream: upstream.into(),
+            concurrency,
+            healthy: seconds(healthy),
+            unhealthy: seconds(unhealthy),
+        }
     }
 
     fn taken(schedule: &mut Schedule, now: Instant) -> Vec<Key> {
@@ -262,7 +267,13 @@ mod tests {
     }
 
     /// The seconds until the next probe of one endpoint that was probed at 0 and found (un)healthy.
-    fn check_next(healthy: u64, unhealthy: u64, found_healthy: bool, took: f64, expected: Option<(f64, f64)>) {
+    fn check_next(
+        healthy: u64,
+        unhealthy: u64,
+        found_healthy: bool,
+        took: f64,
+        expected: Option<(f64, f64)>,
+    ) {
         for seed in 0..50 {
             let start = Instant::now();
             let mut schedule = Schedule::new(seed);
@@ -301,7 +312,8 @@ mod tests {
     #[test]
     fn few_begin_at_once_and_many_spread() {
         let now = Instant::now();
-        let wanted = |count: usize| (0..count).map(|key| (key, pace("u", 10_000, 10, 1), true)).collect::<Vec<_>>();
+        let wanted =
+            |count: usize| (0..count).map(|key| (key, pace("u", 10_000, 10, 1), true)).collect::<Vec<_>>();
         let mut schedule = Schedule::new(1);
         schedule.set(wanted(AT_ONCE), now);
         assert_eq!(taken(&mut schedule, now).len(), AT_ONCE);

@@ -1,6 +1,7 @@
 //! Every kind of probe against real origins on loopback, and the prober as a whole.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use config::balance::Checks;
@@ -47,7 +48,8 @@ fn upstream(id: &str, nodes: Vec<Node>, check: ActiveCheck) -> Upstream {
 }
 
 fn plan(upstreams: Vec<Upstream>, previous: Option<&Arc<Plan>>) -> Arc<Plan> {
-    let document = Document { upstreams: upstreams.into_iter().map(Arc::new).collect(), ..Document::default() };
+    let document =
+        Document { upstreams: upstreams.into_iter().map(Arc::new).collect(), ..Document::default() };
     let feeds = Feeds { workers: 1, ..Feeds::default() };
     let generation = previous.map_or(1, |previous| previous.generation() + 1);
     let mut report = config::Report::new();
@@ -338,4 +340,124 @@ fn grpc_services() {
         let found = probe(NodeAddress::Ip(address), rule(ProbeKind::Grpc), &Tls::default()).await;
         assert_eq!(found.outcome, ProbeOutcome::Failed, "{}", found.why);
     });
+}
+
+/// An origin whose status can be changed; it counts what it is asked.
+struct Origin {
+    address: SocketAddr,
+    status: Arc<AtomicU16>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Origin {
+    async fn start() -> Origin {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let origin = Origin { address, status: Arc::new(AtomicU16::new(200)), asked: Arc::default() };
+        let (status, asked) = (origin.status.clone(), origin.asked.clone());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (status, asked) = (status.clone(), asked.clone());
+                tokio::spawn(async move {
+                    let mut head = [0; 1024];
+                    let _ = stream.read(&mut head).await;
+                    asked.fetch_add(1, Ordering::SeqCst);
+                    let answer = format!("HTTP/1.1 {} x\r\n\r\n", status.load(Ordering::SeqCst));
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                });
+            }
+        });
+        origin
+    }
+
+    /// Waits until so many more probes than by now have come.
+    async fn asked_again(&self, times: usize) {
+        let enough = self.asked.load(Ordering::SeqCst) + times;
+        while self.asked.load(Ordering::SeqCst) < enough {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn node(&self) -> Node {
+        Node::at(NodeAddress::Ip(self.address))
+    }
+}
+
+async fn probed(inbox: &mut UnboundedReceiver<Event>) -> Probed {
+    match inbox.recv().await {
+        Some(Event::Probed(probed)) => probed,
+        _ => panic!("no probe's change"),
+    }
+}
+
+#[test]
+fn the_prober_follows_health_and_plans() {
+    run(async {
+        let (one, two) = (Origin::start().await, Origin::start().await);
+        let first = plan(vec![upstream("u", vec![one.node()], rule(ProbeKind::Http))], None);
+        let (events, mut inbox) = unbounded_channel();
+        let mut prober = Prober::new(events);
+        prober.follow(&first);
+        // Without a request, and without a change to tell while all is well.
+        one.asked_again(3).await;
+        one.status.store(503, Ordering::SeqCst);
+        let change = probed(&mut inbox).await;
+        assert_eq!((change.upstream.as_str(), change.endpoint), ("u", one.address.to_string()));
+        assert_eq!((change.change.healthy, change.why.as_str()), (false, "status 503"));
+        // A plan with one node more: what is known stays known, and the new one is probed.
+        let nodes = vec![one.node(), two.node()];
+        let second = plan(vec![upstream("u", nodes, rule(ProbeKind::Http))], Some(&first));
+        prober.follow(&second);
+        two.asked_again(3).await;
+        let endpoints = &second.upstream("u").expect("compiled").endpoints;
+        let health = |endpoint| health::status(second.upstream("u").expect("compiled"), endpoint);
+        assert!(!health::is_healthy(&health(&endpoints[0])));
+        assert!(health::is_healthy(&health(&endpoints[1])));
+        one.status.store(200, Ordering::SeqCst);
+        let change = probed(&mut inbox).await;
+        assert_eq!((change.endpoint, change.change.healthy), (one.address.to_string(), true));
+        // Without the second node it is left alone: its last probe may be under way.
+        let third = plan(vec![upstream("u", vec![one.node()], rule(ProbeKind::Http))], Some(&second));
+        prober.follow(&third);
+        one.asked_again(2).await;
+        let asked = two.asked.load(Ordering::SeqCst);
+        one.asked_again(5).await;
+        assert!(two.asked.load(Ordering::SeqCst) <= asked + 1);
+        assert!(inbox.try_recv().is_err(), "nothing else has changed");
+    });
+}
+
+/// Two upstreams of one endpoint: each by its own rule. A node that is written `down` is not probed.
+#[test]
+fn rules_of_their_own() {
+    run(async {
+        let (shared, down) = (Origin::start().await, Origin::start().await);
+        shared.status.store(404, Ordering::SeqCst);
+        let tolerant = ActiveCheck { healthy_statuses: vec![404], ..rule(ProbeKind::Http) };
+        let nodes = vec![shared.node(), Node { down: true, ..down.node() }];
+        let plan = plan(
+            vec![
+                upstream("strict", nodes, rule(ProbeKind::Http)),
+                upstream("tolerant", vec![shared.node()], tolerant),
+            ],
+            None,
+        );
+        let (events, mut inbox) = unbounded_channel();
+        Prober::new(events.clone()).health("strict");
+        let mut prober = Prober::new(events);
+        prober.follow(&plan);
+        let change = probed(&mut inbox).await;
+        assert_eq!((change.upstream.as_str(), change.change.healthy), ("strict", false));
+        shared.asked_again(8).await;
+        assert!(inbox.try_recv().is_err(), "the tolerant one finds it well");
+        assert_eq!(down.asked.load(Ordering::SeqCst), 0);
+    });
+}
+
+#[test]
+fn nothing_runs_without_checks() {
+    let (events, _inbox) = unbounded_channel();
+    let mut prober = Prober::new(events);
+    prober.follow(&plan(vec![Upstream::of("u".to_owned(), Vec::new(), Place::NOWHERE)], None));
+    assert!(prober.messages.is_none());
 }

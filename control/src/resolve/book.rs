@@ -325,7 +325,10 @@ mod tests {
     fn services_without_records() {
         let service = Question::Service(NAME.to_owned());
         check_of(&service, &[(0, Err("absent"), "nothing", 30), (30, Err("late"), "late, 0 kept", 32)]);
-        check_of(&service, &[(0, Ok(("10.0.0.1", 5)), "1 found", 5), (5, Err("absent"), "absent, 1 kept", 7)]);
+        check_of(
+            &service,
+            &[(0, Ok(("10.0.0.1", 5)), "1 found", 5), (5, Err("absent"), "absent, 1 kept", 7)],
+        );
     }
 
     #[test]

@@ -42,11 +42,7 @@ fn nodes(list: &[&str]) -> Vec<ServiceNode> {
 }
 
 /// One question to the server.
-async fn ask(
-    server: &Server,
-    question: Question,
-    before: Option<Found>,
-) -> Result<(Found, Duration), Fault> {
+async fn ask(server: &Server, question: Question, before: Option<Found>) -> Result<(Found, Duration), Fault> {
     let resolver = lookup::resolver(&[server.address]).expect("a resolver");
     lookup::ask(resolver, question, before).await.1
 }
@@ -106,7 +102,9 @@ fn services_that_are_none() {
         server.set("plain.test", &[ip("10.0.0.1", 60)]);
         server.set("off.test", &[(60, Data::Srv(0, 0, 80, "."))]);
         server.set("lost.test", &[(60, Data::Srv(0, 0, 80, "gone.test"))]);
-        for (name, absent) in [("plain.test", true), ("none.test", true), ("off.test", true), ("lost.test", false)] {
+        for (name, absent) in
+            [("plain.test", true), ("none.test", true), ("off.test", true), ("lost.test", false)]
+        {
             let fault = ask(&server, service(name), None).await.expect_err(name);
             assert_eq!(fault.absent, absent, "{name}: {fault:?}");
         }
@@ -118,10 +116,12 @@ fn services_that_are_none() {
 fn a_target_that_does_not_resolve_keeps_its_addresses() {
     run(async {
         let server = Server::start().await;
-        server.set("app.test", &[(60, Data::Srv(1, 1, 81, "one.test")), (60, Data::Srv(1, 1, 82, "two.test"))]);
+        server
+            .set("app.test", &[(60, Data::Srv(1, 1, 81, "one.test")), (60, Data::Srv(1, 1, 82, "two.test"))]);
         server.set("one.test", &[ip("10.0.0.1", 60)]);
         let before = nodes(&["10.0.0.2:82 two.test 1 1", "10.0.0.3:83 three.test 1 1"]);
-        let (found, ttl) = ask(&server, service("app.test"), Some(Found::Nodes(before))).await.expect("one does");
+        let (found, ttl) =
+            ask(&server, service("app.test"), Some(Found::Nodes(before))).await.expect("one does");
         assert_eq!(found, Found::Nodes(nodes(&["10.0.0.1:81 one.test 1 1", "10.0.0.2:82 two.test 1 1"])));
         assert!(ttl <= Duration::from_secs(2), "asked again soon: {ttl:?}");
     });
@@ -139,7 +139,8 @@ fn answers_are_kept_fresh() {
         let known = first(&questions, &[server.address]).await;
         assert_eq!(known.len(), 2, "{known:?}");
         let (events, mut inbox) = unbounded_channel();
-        let wanted = |servers: Vec<SocketAddr>| Wanted { questions: questions.clone(), known: known.clone(), servers };
+        let wanted =
+            |servers: Vec<SocketAddr>| Wanted { questions: questions.clone(), known: known.clone(), servers };
         let names = start(events, wanted(vec![server.address]));
         server.set("users.test", &[ip("10.0.0.9", 1)]);
         let mut latest = known.clone();
