@@ -173,6 +173,21 @@ fn faults_are_injected() {
     assert_eq!(tests::get(gateway.address(), "/never").text(), "own");
 }
 
+/// Whoever waits out a delay is watched: when the client leaves, nothing goes upstream.
+#[test]
+fn a_client_that_leaves_during_a_delay_is_noticed() {
+    let origin = Origin::named("own");
+    let gateway = Gateway::start(&format!(
+        "[[routes]]\nupstream = \"{origin}\"\nplugins.fault-injection.delay = {{ duration = 600 }}\n"
+    ));
+    let mut client = Client::connect(gateway.address());
+    client.send("GET /left HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_until("it waits", || gateway.metric("ringway_requests_active", &[]) >= 1.0);
+    drop(client);
+    assert_eq!(gateway.wait_access_of("/left")["status"], 499);
+    assert_eq!(origin.count(), 0);
+}
+
 #[test]
 fn a_breaker_rests_a_failing_api() {
     let bad = Origin::each(|request| match request.target.as_str() {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 mod balance;
+mod healing;
 mod problems;
 mod resource_problems;
 

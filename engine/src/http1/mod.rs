@@ -22,6 +22,7 @@ use crate::buffer::{Buf, Class};
 use crate::deadline::Watch;
 use crate::listen::accept::ListenerInfo;
 use crate::proxy;
+use crate::proxy::fault::Fault;
 use crate::sys::Socket;
 use crate::worker::Worker;
 
@@ -30,6 +31,8 @@ const QUIET: Duration = Duration::from_secs(1);
 /// When so many of a core's connections hold a buffer and wait, the next ones do
 /// without: a flood of clients that connect and say nothing takes no more memory.
 const WAITING_MAX: usize = 64;
+/// How soon a client that leaves during a pause is noticed.
+const PAUSE_LOOK: Duration = Duration::from_millis(100);
 /// How long what a refused client still sends is read and dropped ...
 const LINGER: Duration = Duration::from_secs(2);
 /// ... and how much of it, in bytes, so that it reads our answer before a reset.
@@ -63,6 +66,26 @@ impl Connection {
         worker.stats.connections.add(1);
         let watch = worker.wheel.watch(socket.raw_fd());
         Self { watch, socket, worker: worker.clone(), peer, listener, served: Cell::new(0) }
+    }
+
+    /// Waits, as long as the client stays.
+    ///
+    /// # Errors
+    ///
+    /// When it left meanwhile.
+    pub async fn pause(&self, time: Duration) -> Result<(), Fault> {
+        let mut left = time;
+        loop {
+            let part = left.min(PAUSE_LOOK);
+            monoio::time::sleep(part).await;
+            left -= part;
+            if self.socket.has_hung_up() {
+                return Err(Fault::CLIENT_GONE);
+            }
+            if left.is_zero() {
+                return Ok(());
+            }
+        }
     }
 }
 

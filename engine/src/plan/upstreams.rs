@@ -146,7 +146,7 @@ fn plan(source: &Arc<config::Upstream>, endpoints: Vec<Endpoint>, sticky_key: &[
             read: source.timeout.read.unwrap_or(TIMEOUT_DEFAULT),
             head_until: u64::MAX,
         },
-        retry: RetryPolicy::new(source.retries, source.retry_timeout, endpoints.len()),
+        retry: RetryPolicy::of(source, endpoints.len()),
         counts_requests: source.retry.budget.is_some() || source.concurrency_limit.is_some(),
         rules: Arc::new(Rules::new(source, specs, sticky_key)),
         endpoints,

@@ -73,7 +73,7 @@ pub async fn download(
     let bad = Fault::answer(502, Term::BadResponse);
     let length = framing::response_body(&x.response, x.request.method()).map_err(|_| bad)?;
     let keep = framing::keep_alive(&x.response) && length != BodyLength::UntilClose;
-    if way.upstream.plan.source.retry.on_statuses.contains(&x.response.status()) {
+    if way.upstream.plan.retry.is_failure(x.response.status()) {
         let replayable = shared.map_or(x.source.is_replayable(), |shared| shared.replayable.get());
         if forward::passes_over(x, way.upstream, way.tried, replayable) {
             let mut reader = BodyReader::new(length);

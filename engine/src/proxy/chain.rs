@@ -165,7 +165,7 @@ async fn ask(
                     resume = Resume::Body;
                 }
                 Verdict::Wait(time) => {
-                    monoio::time::sleep(time).await;
+                    connection.pause(time).await?;
                     x.waited = true;
                     resume = Resume::Woke;
                 }

@@ -167,7 +167,7 @@ fn again(x: &Exchange, upstream: &CoreUpstream, failure: Failure, sent: bool, tr
         return true;
     }
     let failed = Failed {
-        method: x.request.method(),
+        method: x.request.method_bytes(),
         failure,
         sent,
         replayable: x.source.is_replayable(),
@@ -182,7 +182,7 @@ fn again(x: &Exchange, upstream: &CoreUpstream, failure: Failure, sent: bool, tr
 /// from the budget.
 pub fn passes_over(x: &mut Exchange, upstream: &Rc<CoreUpstream>, tried: &Tried, replayable: bool) -> bool {
     let failed = Failed {
-        method: x.request.method(),
+        method: x.request.method_bytes(),
         failure: Failure::Status(x.response.status()),
         sent: true,
         replayable,
@@ -273,11 +273,8 @@ fn refused(x: &mut Exchange, refusal: Picked) -> Option<Fault> {
 /// The pause before a further try, if the upstream has one.
 async fn pause(connection: &Connection, x: &Exchange, upstream: &CoreUpstream) -> Result<(), Fault> {
     let pause = upstream.plan.retry.backoff(x.tries, connection.worker.random());
-    if !pause.is_zero() {
-        monoio::time::sleep(pause).await;
-        if connection.socket.has_hung_up() {
-            return Err(Fault::CLIENT_GONE);
-        }
+    if pause.is_zero() {
+        return Ok(());
     }
-    Ok(())
+    connection.pause(pause).await
 }

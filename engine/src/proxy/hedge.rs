@@ -30,7 +30,7 @@ const GIVEN_UP: u16 = 499;
 /// Whether, and how, this try may be hedged.
 pub fn allowance(x: &Exchange, way: &Way<'_>) -> Option<Hedge> {
     let hedge = way.upstream.plan.source.hedge?;
-    let fits = x.tries == 1 && !x.upgrade && way.upstream.plan.retry.hedgeable(x.request.method());
+    let fits = x.tries == 1 && !x.upgrade && way.upstream.plan.retry.hedgeable(x.request.method_bytes());
     fits.then_some(hedge)
 }
 
