@@ -69,11 +69,13 @@ pub struct Status {
 pub struct Control {
     /// Where `/v1/...` is served; `None` is `listen = "off"`.
     pub listen: Option<SocketAddr>,
+    /// Whether `listen` was left out: a busy port is no error then.
+    pub listen_is_default: bool,
 }
 
 impl Default for Control {
     fn default() -> Control {
-        Control { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9090))) }
+        Control { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9090))), listen_is_default: true }
     }
 }
 
@@ -210,7 +212,7 @@ impl Control {
             reader.report().push(problem.label(label).help("write listen = \"127.0.0.1:9090\""));
         }
         reader.finish();
-        listen.map_or_else(Control::default, |listen| Control { listen })
+        listen.map_or_else(Control::default, |listen| Control { listen, listen_is_default: false })
     }
 }
 

@@ -2,7 +2,7 @@
 //! check, compile, resolve new names, bind. What comes back is either ready to be
 //! broadcast or the problems to show; the running plan is not touched in either case.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,8 +10,9 @@ use config::{Diff, Document, ProcessEnv};
 use engine::listen::{self, ListenerId, Sockets};
 use engine::plan::{Feeds, Plan};
 
-use crate::resolve;
+use crate::resolve::{self, Known, Question};
 use crate::source::{self, Seen};
+use crate::sticky::Keeper;
 
 /// What a compile starts from.
 pub(crate) struct Input {
@@ -31,6 +32,8 @@ pub(crate) struct Input {
     pub bound: HashMap<ListenerId, String>,
     /// How many workers there are.
     pub workers: usize,
+    /// The key of sticky cookies.
+    pub sticky: Arc<Keeper>,
 }
 
 /// What came of it, and what was read on the way (`None` if the file was not).
@@ -49,8 +52,8 @@ pub(crate) enum Outcome {
         plan: Arc<Plan>,
         /// Sockets of its new listeners.
         sockets: Sockets,
-        /// Addresses of names that are new in it.
-        addresses: resolve::Addresses,
+        /// What names and services that are new in it were found to be.
+        known: Known,
         /// What changed, for the log.
         changes: String,
         /// Warnings, rendered; empty for none.
@@ -109,13 +112,17 @@ fn outcome(input: &Input, document: &Arc<Document>, report: &mut config::Report)
     let compile = |feeds: &Feeds, report: &mut config::Report| {
         engine::plan::compile(document, feeds, Some(&input.previous), input.generation, report)
     };
-    let Some(mut plan) = compile(&input.feeds, report) else {
+    let key = input.sticky.key(document);
+    let mut feeds = Feeds { sticky_key: key.key, ..input.feeds.clone() };
+    let Some(mut plan) = compile(&feeds, report) else {
         return Refusal::invalid(report);
     };
-    let addresses = first_addresses(&plan, &input.previous, &input.feeds);
-    if !addresses.is_empty() {
-        let mut feeds = input.feeds.clone();
-        feeds.addresses.extend(addresses.clone());
+    if let Some(fault) = key.fault_for(&plan) {
+        return Refusal::now(fault.to_owned());
+    }
+    let known = first_answers(&plan, &input.previous, &feeds);
+    if !known.is_empty() {
+        resolve::put(known.clone(), &mut feeds);
         // The same document compiled a moment ago: it adds no problem.
         let Some(again) = compile(&feeds, &mut report.clone()) else {
             return Refusal::invalid(report);
@@ -124,20 +131,23 @@ fn outcome(input: &Input, document: &Arc<Document>, report: &mut config::Report)
     }
     let changes = Diff::between(before, document).to_string();
     match listen::bind(plan.listeners(), input.workers, &input.bound) {
-        Ok(sockets) => Outcome::Ready { plan, sockets, addresses, changes, warnings: report.render(false) },
+        Ok(sockets) => Outcome::Ready { plan, sockets, known, changes, warnings: report.render(false) },
         Err(failed) => Refusal::now(bind_errors(plan.document(), &failed)),
     }
 }
 
-/// Addresses of names that are new in this plan, so that its first request finds them.
-fn first_addresses(plan: &Plan, previous: &Plan, feeds: &Feeds) -> resolve::Addresses {
-    // A name that was there before and has no address will not get one by waiting here.
-    let before = previous.names();
-    let mut names = plan.names();
-    names.retain(|name| !before.contains(name) && !feeds.addresses.contains_key(name));
+/// Answers to questions that are new in this plan, so that its first request finds endpoints.
+fn first_answers(plan: &Plan, previous: &Plan, feeds: &Feeds) -> Known {
+    // What was asked before and has no answer will not get one by waiting here.
+    let before = Question::of(previous);
+    let known = resolve::known_by(feeds);
+    let mut questions = Question::of(plan);
+    questions.retain(|question| !before.contains(question) && !known.contains_key(question));
     match tokio::runtime::Handle::try_current() {
-        Ok(runtime) if !names.is_empty() => runtime.block_on(resolve::first(&names)),
-        _ => BTreeMap::new(),
+        Ok(runtime) if !questions.is_empty() => {
+            runtime.block_on(resolve::first(&questions, &plan.document().dns.servers))
+        }
+        _ => Known::new(),
     }
 }
 
@@ -167,6 +177,7 @@ fn needs_restart(before: &Document, after: &Document) -> Option<String> {
     let changed = [
         ("[cores]", before.cores != after.cores),
         ("[status] listen", before.status != after.status),
+        ("[control] listen", before.control.listen != after.control.listen),
         ("[log] access", before.log.access != after.log.access),
         ("[log] diagnostics", before.log.diagnostics != after.log.diagnostics),
         ("[server] workdir", before.server.workdir != after.server.workdir),
@@ -256,6 +267,7 @@ mod tests {
             generation: 2,
             bound: HashMap::new(),
             workers: 2,
+            sticky: Arc::default(),
         };
         let compiled = compile(&input);
         std::fs::remove_file(path).expect("our own file");

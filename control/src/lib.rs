@@ -4,15 +4,19 @@
 //! `run` starts everything; `state` is the one loop over one closed [`Event`];
 //! `source` reads and watches the file, `compile` turns it into a plan on a helper
 //! thread, `drain` knows how the gateway ends; `signals`, `socket` (the `ringway`
-//! command's way in) and `resolve` (DNS) feed the loop; `status` and `metrics`
-//! show what there is. Nothing in the loop computes for long: whatever parses,
+//! command's way in), `resolve` (DNS) and `probe` (health checks) feed the loop;
+//! `status`, `api` and `metrics` show what there is; `sticky` keeps a key. Nothing in the loop computes for long: whatever parses,
 //! compiles or renders runs elsewhere.
 #![forbid(unsafe_code)]
 
+mod api;
 mod compile;
 mod drain;
+mod health;
+mod http;
 pub mod logging;
 mod metrics;
+mod probe;
 pub mod quickstart;
 mod resolve;
 mod rings;
@@ -22,6 +26,7 @@ pub mod socket;
 mod source;
 mod state;
 mod status;
+mod sticky;
 
 use tokio::sync::oneshot;
 
@@ -43,11 +48,15 @@ pub(crate) enum Event {
     Request(socket::Request, oneshot::Sender<socket::Answer>),
     /// A compile has ended.
     Compiled(Box<compile::Compiled>),
-    /// Names were resolved anew: all addresses that are known.
-    Resolved(resolve::Addresses),
+    /// Names were resolved anew: all that is known.
+    Resolved(resolve::Known),
+    /// Other names than before do not resolve: all of them.
+    Failing(Vec<resolve::Failing>),
+    /// A health check changed an endpoint's health.
+    Probed(probe::Probed),
 }
 
 /// The way into the loop. Unbounded, but what goes in is: signals and file changes coalesce in
 /// the kernel, the command's connections and questions for names are counted, and each worker
-/// reports once per plan.
+/// reports once per plan, and the health of an endpoint changes at most once per probe or rest.
 pub(crate) type Events = tokio::sync::mpsc::UnboundedSender<Event>;

@@ -13,6 +13,8 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use balancer::endpoint::{By, Change};
+
 use crate::rings::Rings;
 use engine::observe::stats::{Histogram, DURATION_BOUNDS_US};
 use engine::observe::CoreStats;
@@ -172,7 +174,28 @@ fn describe(facts: &Facts<'_>, workers: usize) {
     }
     for result in ["success", "failure"] {
         counter!("ringway_config_reloads_total", "result" => result).absolute(0);
+        counter!("ringway_dns_lookups_total", "result" => result).absolute(0);
     }
+    describe_health();
+}
+
+fn describe_health() {
+    describe_counter!("ringway_probes_total", "Health checks sent, by result");
+    describe_counter!(
+        "ringway_health_changes_total",
+        "Endpoints that went out or came back, by who found out"
+    );
+    describe_counter!("ringway_dns_lookups_total", "Names of upstreams that were looked up, by result");
+    describe_gauge!("ringway_dns_names_failing", "Names of upstreams that do not resolve now");
+    for result in PROBE_RESULTS {
+        counter!("ringway_probes_total", "result" => result).absolute(0);
+    }
+    for by in [By::Active, By::Passive, By::Outlier, By::Breaker].map(by) {
+        for to in ["healthy", "unhealthy"] {
+            counter!("ringway_health_changes_total", "by" => by, "to" => to).absolute(0);
+        }
+    }
+    gauge!("ringway_dns_names_failing").set(0.0);
 }
 
 impl Copies {
@@ -268,6 +291,41 @@ fn process() {
     let kib = resident.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
     if let Some(kib) = kib {
         gauge!("process_resident_memory_bytes").set(kib * 1024.0);
+    }
+}
+
+/// Results of probes.
+pub(crate) const PROBE_RESULTS: [&str; 5] = ["success", "http_failure", "tcp_failure", "timeout", "ignored"];
+
+/// Counts a probe by its result, one of [`PROBE_RESULTS`].
+pub(crate) fn probed(result: &'static str) {
+    counter!("ringway_probes_total", "result" => result).increment(1);
+}
+
+/// Counts a change of an endpoint's health.
+pub(crate) fn health_changed(change: Change) {
+    let to = if change.healthy { "healthy" } else { "unhealthy" };
+    counter!("ringway_health_changes_total", "by" => by(change.by), "to" => to).increment(1);
+}
+
+/// Counts a question about a name.
+pub(crate) fn looked_up(success: bool) {
+    let result = if success { "success" } else { "failure" };
+    counter!("ringway_dns_lookups_total", "result" => result).increment(1);
+}
+
+/// So many names do not resolve now.
+pub(crate) fn names_failing(count: usize) {
+    gauge!("ringway_dns_names_failing").set(count as f64);
+}
+
+/// Who found out, as logs and metrics write it.
+pub(crate) fn by(by: By) -> &'static str {
+    match by {
+        By::Active => "active",
+        By::Passive => "passive",
+        By::Outlier => "outlier",
+        By::Breaker => "breaker",
     }
 }
 

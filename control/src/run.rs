@@ -21,10 +21,13 @@ use tokio::sync::mpsc::unbounded_channel;
 use crate::drain::Ending;
 use crate::logging::{self, Diagnostics};
 use crate::metrics::{Facts, Metrics};
+use crate::probe::Prober;
+use crate::resolve::Question;
 use crate::source::{self, Debounce, Seen};
 use crate::state::{self, State};
 use crate::status::{self, Serving, Shared};
-use crate::{compile, resolve, signals, socket, Event};
+use crate::sticky::Keeper;
+use crate::{api, compile, resolve, signals, socket, Event};
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -126,6 +129,7 @@ struct Running {
     writer: AccessWriter,
     plan: Arc<Plan>,
     feeds: Feeds,
+    sticky: Arc<Keeper>,
     cores: Vec<usize>,
     bound: HashMap<ListenerId, String>,
 }
@@ -143,9 +147,15 @@ impl Start<'_> {
         let command_socket = bind_command(&workdir)?;
         let status_listener = bind_status(&self.document).await?;
         let shared = Arc::new(Shared::new(self.began));
-        let status_address = status_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let control_listener = bind_control(&self.document).await?;
+        let mut served = Vec::new();
         if let Some(listener) = status_listener {
+            served.extend(listener.local_addr().ok().map(|address| ("status", address)));
             tokio::spawn(status::serve(listener, shared.clone()));
+        }
+        if let Some(listener) = control_listener {
+            served.extend(listener.local_addr().ok().map(|address| ("control", address)));
+            tokio::spawn(api::serve(listener, shared.clone()));
         }
         let running = self.start(report, told).await.inspect_err(|_| remove_command(&workdir))?;
         shared.serve(self.serving(&running)?);
@@ -153,6 +163,7 @@ impl Start<'_> {
             now.generation = running.plan.generation();
             now.since = Instant::now();
             now.routes = running.plan.route_count();
+            now.plan = Some(running.plan.clone());
             now.listeners = state::listeners(&running.plan, &running.bound);
         });
         let (events, inbox) = unbounded_channel();
@@ -162,17 +173,21 @@ impl Start<'_> {
         tokio::spawn(socket::serve(command_socket, events.clone()));
         let watch = source::Watch::start(events.clone(), self.seen.clone());
         // Whoever reads the log's first lines may change the file right away.
-        self.announce(&running, files, status_address);
+        self.announce(&running, files, &served);
         ready();
         // And it may have changed between the reading and the watching.
         let _ = events.send(Event::FileChanged);
+        let mut prober = Prober::new(events.clone());
+        prober.follow(&running.plan);
         let state = State {
             path: self.path.to_owned(),
             bound: running.bound,
             ending: Ending::new(running.engine.workers()),
             engine: running.engine,
             writer: running.writer,
-            names: resolve::start(events.clone(), running.plan.names(), running.feeds.addresses.clone()),
+            names: resolve::start(events.clone(), state::wanted_names(&running.plan, &running.feeds)),
+            sticky: running.sticky,
+            prober,
             feeds: running.feeds,
             plan: running.plan,
             shared,
@@ -194,14 +209,19 @@ impl Start<'_> {
     async fn start(&self, mut report: Report, told: &Told) -> Result<Running, Failure> {
         let document = &self.document;
         let cores = engine::cores::resolve(&document.cores).map_err(Failure::Other)?;
-        let mut feeds = Feeds { workers: cores.len(), ..Feeds::default() };
+        let sticky = Arc::new(Keeper::default());
+        let key = sticky.key(document);
+        let mut feeds = Feeds { workers: cores.len(), sticky_key: key.key, ..Feeds::default() };
         let Some(mut plan) = engine::plan::compile(document, &feeds, None, 1, &mut report) else {
             return Err(Failure::Invalid(Box::new(report)));
         };
         told.report(&report);
-        let names = plan.names();
-        feeds.addresses = resolve::first(&names).await;
-        if !feeds.addresses.is_empty() {
+        if let Some(fault) = key.fault_for(&plan) {
+            return Err(Failure::Other(fault.to_owned()));
+        }
+        let known = resolve::first(&Question::of(&plan), &document.dns.servers).await;
+        if !known.is_empty() {
+            resolve::put(known, &mut feeds);
             plan = engine::plan::compile(document, &feeds, None, 1, &mut Report::new())
                 .ok_or_else(|| Failure::Other("the plan does not compile a second time".to_owned()))?;
         }
@@ -220,7 +240,9 @@ impl Start<'_> {
         };
         let engine = Engine::start(settings, plan.clone(), sockets, access)
             .map_err(|error| Failure::Other(error.to_string()))?;
-        Ok(Running { engine, writer, plan, feeds, cores, bound })
+        // Services that were found need no plain addresses any more.
+        resolve::forget(&mut feeds, &plan);
+        Ok(Running { engine, writer, plan, feeds, sticky, cores, bound })
     }
 
     fn serving(&self, running: &Running) -> Result<Serving, Failure> {
@@ -237,7 +259,7 @@ impl Start<'_> {
     }
 
     /// The first lines of the log say all that a report of a bug has to.
-    fn announce(&self, running: &Running, files: u64, status: Option<std::net::SocketAddr>) {
+    fn announce(&self, running: &Running, files: u64, served: &[(&str, std::net::SocketAddr)]) {
         tracing::info!(
             target: "ringway",
             version = crate::VERSION,
@@ -254,8 +276,8 @@ impl Start<'_> {
         for (name, address) in state::listeners(&running.plan, &running.bound) {
             tracing::info!(target: "ringway", name, address, "listening");
         }
-        if let Some(address) = status {
-            tracing::info!(target: "ringway", name = "status", %address, "listening");
+        for (name, address) in served {
+            tracing::info!(target: "ringway", name, %address, "listening");
         }
         tracing::info!(target: "ringway", routes = running.plan.route_count(), "serving");
         warn_backlog(&self.document);
@@ -285,6 +307,28 @@ async fn bind_status(document: &Document) -> Result<Option<TcpListener>, Failure
             "cannot listen on {address} for [status]: {error}; change `listen` under [status] or set it to \"off\""
         ))
     })
+}
+
+/// The port is a common one: who did not choose it need not have it.
+async fn bind_control(document: &Document) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = document.control.listen else {
+        return Ok(None);
+    };
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if document.control.listen_is_default => {
+            tracing::warn!(
+                target: "ringway",
+                %address,
+                %error,
+                "the control API is not served; choose an address by `listen` under [control] or set it to \"off\""
+            );
+            Ok(None)
+        }
+        Err(error) => Err(Failure::Other(format!(
+            "cannot listen on {address} for [control]: {error}; change `listen` under [control] or set it to \"off\""
+        ))),
+    }
 }
 
 /// Raises the soft limit of descriptors to the hard one; what it is then.

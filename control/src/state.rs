@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use balancer::endpoint::Change;
 use engine::listen::{ListenerId, Sockets};
 use engine::observe::AccessWriter;
 use engine::plan::{Feeds, Plan};
@@ -21,11 +22,13 @@ use tokio::sync::oneshot;
 use crate::compile::{self, Compiled, Outcome, Refusal};
 use crate::drain::{Ending, Step};
 use crate::logging::Diagnostics;
-use crate::resolve::Names;
+use crate::probe::Prober;
+use crate::resolve::{self, Names, Question};
 use crate::signals::Signal;
 use crate::socket::{Answer, Request};
 use crate::source::{Debounce, Watch};
 use crate::status::Shared;
+use crate::sticky::Keeper;
 use crate::{metrics, Event, Events};
 
 /// Whoever waits for the cores to serve a plan gets an answer by then.
@@ -62,6 +65,8 @@ pub(crate) struct State {
     pub(crate) shared: Arc<Shared>,
     pub(crate) events: Events,
     pub(crate) names: Names,
+    pub(crate) prober: Prober,
+    pub(crate) sticky: Arc<Keeper>,
     pub(crate) watch: Watch,
     pub(crate) diagnostics: Arc<Diagnostics>,
     pub(crate) ending: Ending,
@@ -109,9 +114,14 @@ impl State {
             Event::Signal(signal) => return self.signal(signal),
             Event::Request(request, reply) => return self.request(&request, reply),
             Event::Compiled(compiled) => self.compiled(*compiled),
-            Event::Resolved(addresses) => {
-                self.feeds.addresses.extend(addresses);
+            Event::Failing(failing) => self.shared.update(|now| now.names_failing = failing),
+            Event::Resolved(known) => {
+                resolve::put(known, &mut self.feeds);
                 self.want(Wanted { feeds_only: true, always: true, ..Wanted::default() });
+            }
+            Event::Probed(probed) => {
+                tell_health(&probed.upstream, &probed.endpoint, probed.change, &probed.why);
+                self.engine.tell_health(&probed.upstream);
             }
             Event::Report(report) => return self.report(&report),
         }
@@ -227,6 +237,7 @@ impl State {
             generation: self.plan.generation() + 1,
             bound: self.bound.clone(),
             workers: self.engine.workers(),
+            sticky: self.sticky.clone(),
         };
         self.compiling = Some(wanted);
         let events = self.events.clone();
@@ -253,8 +264,8 @@ impl State {
                 let refusal = Refusal { problems: "error: the gateway is draining\n".into(), invalid: false };
                 answer_refused(wanted, &refusal);
             }
-            Outcome::Ready { plan, sockets, addresses, changes, warnings } => {
-                self.feeds.addresses.extend(addresses);
+            Outcome::Ready { plan, sockets, known, changes, warnings } => {
+                resolve::put(known, &mut self.feeds);
                 let generation = self.broadcast(plan, sockets, !wanted.feeds_only);
                 tracing::info!(target: "ringway", generation, changes, warnings, "reloaded");
                 self.promise(wanted, generation);
@@ -308,6 +319,7 @@ impl State {
             now.generation = generation;
             now.since = Instant::now();
             now.routes = plan.route_count();
+            now.plan = Some(plan.clone());
             now.listeners = listeners.unwrap_or(std::mem::take(&mut now.listeners));
             now.last_error = if from_file { None } else { now.last_error.take() };
         });
@@ -316,9 +328,9 @@ impl State {
             self.diagnostics.set_level(&plan.document().log.level);
             metrics::reloaded(true);
         }
-        let names = plan.names();
-        self.feeds.addresses.retain(|name, _| names.binary_search(name).is_ok());
-        self.names.set(names, self.feeds.addresses.clone());
+        resolve::forget(&mut self.feeds, &plan);
+        self.names.set(wanted_names(&plan, &self.feeds));
+        self.prober.follow(&plan);
         self.retired.push(std::mem::replace(&mut self.plan, plan));
         generation
     }
@@ -346,8 +358,9 @@ impl State {
                 self.acknowledged();
             }
             Report::Health { worker, upstream, endpoint, change } => {
-                tracing::warn!(target: "ringway", worker, upstream, endpoint, ?change, "an endpoint's health changed");
+                tell_health(upstream, endpoint, *change, &format!("traffic of worker {worker}"));
                 self.engine.tell_health(upstream);
+                self.prober.health(upstream);
             }
             Report::Drained { worker, cut } => {
                 if *cut > 0 {
@@ -401,6 +414,15 @@ impl State {
     }
 }
 
+/// What has to be kept resolved for a plan.
+pub(crate) fn wanted_names(plan: &Plan, feeds: &Feeds) -> resolve::Wanted {
+    resolve::Wanted {
+        questions: Question::of(plan),
+        known: resolve::known_by(feeds),
+        servers: plan.document().dns.servers.clone(),
+    }
+}
+
 /// Name and bound address of each of a plan's listeners.
 pub(crate) fn listeners(plan: &Plan, bound: &HashMap<ListenerId, String>) -> Vec<(String, String)> {
     let listeners = plan.listeners().iter().filter_map(|listener| {
@@ -408,6 +430,17 @@ pub(crate) fn listeners(plan: &Plan, bound: &HashMap<ListenerId, String>) -> Vec
         Some((listener.name.clone(), address.clone()))
     });
     listeners.collect()
+}
+
+/// One line of the log, and one more in the metrics, for an endpoint that went out or came back.
+fn tell_health(upstream: &str, endpoint: &str, change: Change, why: &str) {
+    metrics::health_changed(change);
+    let by = metrics::by(change.by);
+    if change.healthy {
+        tracing::info!(target: "ringway", upstream, endpoint, by, why, "an endpoint is healthy");
+    } else {
+        tracing::warn!(target: "ringway", upstream, endpoint, by, why, "an endpoint is unhealthy");
+    }
 }
 
 fn answer_refused(wanted: Wanted, refusal: &Refusal) {

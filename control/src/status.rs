@@ -1,32 +1,22 @@
 //! The status listener: `/status`, `/status/ready`, `/metrics`.
 //!
-//! Loopback unless the operator says otherwise; GET and HEAD only; heads and
-//! their time are limited, so that it is no way to tie the process up.
+//! Loopback unless the operator says otherwise; how it is served, and within which limits, stands in `http`.
 
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::observe::CoreStats;
+use engine::plan::Plan;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{HeaderValue, ALLOW, CONTENT_TYPE};
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{Request, Response, StatusCode};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
+use crate::health;
+use crate::http::{self, reply, JSON};
 use crate::metrics::Metrics;
+use crate::resolve::Failing;
 
-/// Connections served at once; more wait.
-const CONNECTIONS_MAX: usize = 64;
-/// A request's head has to be complete by then, and its connection may idle as long.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection is closed after this, whatever it does: nobody holds a place by reading slowly.
-const CONNECTION_TIME_MAX: Duration = Duration::from_secs(300);
-/// Bytes of a head.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// A worker that is behind the newest generation for longer is not ready.
 const LAG_MAX: Duration = Duration::from_secs(5);
 
@@ -50,7 +40,7 @@ pub(crate) struct Serving {
 }
 
 /// The part that changes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Now {
     /// Newest generation; 0 before the first plan.
     pub generation: u64,
@@ -64,6 +54,10 @@ pub(crate) struct Now {
     pub listeners: Vec<(String, String)>,
     /// Why the last config change was refused; `None` if it was taken.
     pub last_error: Option<String>,
+    /// The newest plan.
+    pub plan: Option<Arc<Plan>>,
+    /// Names and services that do not resolve.
+    pub names_failing: Vec<Failing>,
 }
 
 impl Shared {
@@ -76,6 +70,8 @@ impl Shared {
             routes: 0,
             listeners: Vec::new(),
             last_error: None,
+            plan: None,
+            names_failing: Vec::new(),
         };
         Self { began, serving: OnceLock::new(), now: Mutex::new(now) }
     }
@@ -92,6 +88,11 @@ impl Shared {
 
     fn now(&self) -> Now {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The newest plan.
+    pub(crate) fn plan(&self) -> Option<Arc<Plan>> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).plan.clone()
     }
 
     fn stats(&self) -> &[Arc<CoreStats>] {
@@ -137,14 +138,29 @@ impl Shared {
             "routes": now.routes,
             "listeners": listeners,
             "config": { "last_error": now.last_error },
+            "discovery": { "failing": now.names_failing.iter().map(failing).collect::<Vec<_>>() },
             "workers": workers,
         })
     }
 
     /// The Prometheus text; empty before the cores run. Blocking work.
     fn metrics(&self) -> String {
-        self.serving.get().map(|serving| serving.metrics.render()).unwrap_or_default()
+        let mut text = self.serving.get().map(|serving| serving.metrics.render()).unwrap_or_default();
+        if let Some(plan) = self.plan() {
+            health::write_samples(&mut text, &plan);
+        }
+        text
     }
+}
+
+fn failing(failing: &Failing) -> serde_json::Value {
+    serde_json::json!({
+        "name": failing.question.name(),
+        "records": failing.question.records(),
+        "error": failing.error,
+        "kept": failing.kept,
+        "since_s": failing.since.elapsed().as_secs(),
+    })
 }
 
 /// Why the gateway is not ready, if it is not. `age` is the newest generation's, `generations` the workers'.
@@ -178,41 +194,14 @@ pub(crate) fn kernel() -> String {
 
 /// Serves for the process's life.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let shared = shared.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request| answer(request, shared.clone()));
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .max_buf_size(HEAD_BYTES_MAX)
-                .serve_connection(TokioIo::new(stream), service);
-            let _ = tokio::time::timeout(CONNECTION_TIME_MAX, connection).await;
-            drop(place);
-        });
-    }
+    http::serve(listener, move |request| answer(request, shared.clone())).await;
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    shared: Arc<Shared>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    const JSON: &str = "application/json";
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response =
-            reply(StatusCode::METHOD_NOT_ALLOWED, JSON, "{\"error_msg\":\"GET only\"}\n".to_owned());
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Ok(response);
+async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Full<Bytes>> {
+    if let Some(refusal) = http::refuse_method(&request) {
+        return refusal;
     }
-    let response = match request.uri().path() {
+    match request.uri().path() {
         "/status" => reply(StatusCode::OK, JSON, format!("{}\n", shared.document())),
         "/status/ready" => match shared.unready() {
             None => reply(StatusCode::OK, JSON, "{\"status\":\"ok\"}\n".to_owned()),
@@ -225,16 +214,8 @@ async fn answer(
             let rendered = tokio::task::spawn_blocking(move || shared.metrics()).await;
             reply(StatusCode::OK, "text/plain; version=0.0.4", rendered.unwrap_or_default())
         }
-        _ => reply(StatusCode::NOT_FOUND, JSON, "{\"error_msg\":\"404 Not Found\"}\n".to_owned()),
-    };
-    Ok(response)
-}
-
-fn reply(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
+        _ => http::not_found(),
+    }
 }
 
 #[cfg(test)]

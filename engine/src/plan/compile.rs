@@ -55,6 +55,7 @@ pub fn compile(
         slots,
         names: names.into_iter().collect(),
         services: services.into_iter().collect(),
+        sticky_key: feeds.sticky_key,
     }))
 }
 

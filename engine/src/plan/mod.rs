@@ -91,6 +91,7 @@ pub struct Plan {
     names: Vec<String>,
     services: Vec<String>,
     addresses: HashSet<Address>,
+    sticky_key: [u8; 32],
 }
 
 /// Numbers for routes, so that workers can keep what is theirs in an array.
