@@ -286,7 +286,7 @@ fn a_client_that_leaves_the_queue_is_not_served() {
 fn least_conn_counts_all_workers() {
     let slow = Origin::each(|request| {
         if request.target == "/hold" {
-            pace(Duration::from_secs(3));
+            pace(Duration::from_secs(6));
         }
         tests::ok("slow")
     });
@@ -301,9 +301,13 @@ fn least_conn_counts_all_workers() {
         wait_until("it is asked", || slow.count() + fast.count() > before);
         held.push(client);
     }
-    pace(Duration::from_millis(30));
-    let seen = count((0..20).map(|_| ask(&gateway, "/", "")));
-    assert_eq!(seen.get("fast"), Some(&20), "{seen:?}");
+    // What the other worker has under way is known within 10 ms, unless this machine has other things to do.
+    let mut seen = BTreeMap::new();
+    wait_until("all go to the free one", || {
+        seen = count((0..20).map(|_| ask(&gateway, "/", "")));
+        seen.get("fast") == Some(&20)
+    });
+    assert!(slow.seen().iter().filter(|seen| seen.target == "/").count() <= 4, "{seen:?}");
 }
 
 /// A few slow answers, and the latency-aware policy stays away.

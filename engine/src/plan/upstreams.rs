@@ -29,8 +29,8 @@ impl Compiler<'_> {
     pub(super) fn upstream(&mut self, source: &Arc<config::Upstream>) -> Arc<UpstreamPlan> {
         let mut endpoints = self.endpoints(source);
         let old = self.prev.and_then(|prev| prev.upstreams.get(&source.id));
-        let same_key = source.sticky.is_none()
-            || self.prev.is_some_and(|prev| prev.sticky_key == self.feeds.sticky_key);
+        let same_key =
+            source.sticky.is_none() || self.prev.is_some_and(|prev| prev.sticky_key == self.feeds.sticky_key);
         let plan = match old {
             Some(old) if same_key && *old.source == **source && old.endpoints == endpoints => old.clone(),
             _ => {

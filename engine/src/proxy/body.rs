@@ -75,7 +75,7 @@ pub async fn download(
     let keep = framing::keep_alive(&x.response) && length != BodyLength::UntilClose;
     if way.upstream.plan.retry.is_failure(x.response.status()) {
         let replayable = shared.map_or(x.source.is_replayable(), |shared| shared.replayable.get());
-        if forward::passes_over(x, way.upstream, way.tried, replayable) {
+        if forward::passes_over(connection, x, way.upstream, way.tried, replayable) {
             let mut reader = BodyReader::new(length);
             let whole = reader.take(&mut buf).is_ok_and(|rest| rest.is_none()) && reader.is_done();
             return Ok(Came::PassedOver { reusable: keep && whole });

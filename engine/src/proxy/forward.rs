@@ -180,7 +180,13 @@ fn again(x: &Exchange, upstream: &CoreUpstream, failure: Failure, sent: bool, tr
 
 /// Whether an answer with this status may be passed over for another try; if so, that one is taken
 /// from the budget.
-pub fn passes_over(x: &mut Exchange, upstream: &Rc<CoreUpstream>, tried: &Tried, replayable: bool) -> bool {
+pub fn passes_over(
+    connection: &Connection,
+    x: &mut Exchange,
+    upstream: &Rc<CoreUpstream>,
+    tried: &Tried,
+    replayable: bool,
+) -> bool {
     let failed = Failed {
         method: x.request.method_bytes(),
         failure: Failure::Status(x.response.status()),
@@ -194,6 +200,9 @@ pub fn passes_over(x: &mut Exchange, upstream: &Rc<CoreUpstream>, tried: &Tried,
         return false;
     }
     x.further = Further::begin(upstream, clock::micros());
+    if x.further.is_none() {
+        connection.worker.stats.retries_refused.add(1);
+    }
     x.further.is_some()
 }
 
