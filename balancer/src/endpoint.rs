@@ -250,7 +250,8 @@ impl SharedEndpoint {
         passive.or(outlier).or(breaker)
     }
 
-    /// Ends the trials that this try was: of the circuit, of the rest, or both. Whether it was any.
+    /// Ends the trials that this try was: of the circuit, of the rest, or both. Whether it was any, and the
+    /// change where nothing that counts keeps it out any more.
     fn trial_ended(&self, rules: &HealthRules, outcome: Outcome, now: u64) -> (bool, Option<Change>) {
         let end = match outcome {
             Outcome::Cancelled => TrialEnd::Cancelled,
@@ -293,7 +294,8 @@ impl SharedEndpoint {
         if closed {
             self.health.up_since.store(now.max(1), Relaxed);
         }
-        (ended.is_some(), closed.then_some(Change { healthy: true, by: By::Breaker }))
+        let back = closed && !self.marks().has(rules.marks);
+        (ended.is_some(), back.then_some(Change { healthy: true, by: By::Breaker }))
     }
 
     /// `checks.passive` and `max_fails`.
@@ -382,7 +384,7 @@ impl SharedEndpoint {
         let clear = marks & !rules.until_probed();
         let (before, after) = update(&self.health.marks, |word| Some(Marks(word).cleared(clear)?.0))?;
         self.starts_clean(now);
-        let back = before & rules.marks != 0 && after & rules.marks == 0;
+        let back = before & rules.marks != 0 && !self.is_out(rules) && after & rules.marks == 0;
         back.then_some(Change { healthy: true, by })
     }
 

@@ -77,7 +77,9 @@ impl Ring {
         let bits = points.len().max(2).ilog2();
         let mut ring = Ring { points, parts: Vec::new(), shift: 32 - bits, members: nodes.len() };
         ring.parts = (0..1_u64 << bits)
-            .map(|part| ring.points.partition_point(|point| u64::from(point.place) < part << ring.shift) as u32)
+            .map(|part| {
+                ring.points.partition_point(|point| u64::from(point.place) < part << ring.shift) as u32
+            })
             .collect();
         ring
     }

@@ -9,11 +9,7 @@ use super::Chance;
 
 /// Of two drawn; `load` gives requests under way and the weight.
 #[inline]
-pub fn choose(
-    sampler: &Sampler,
-    chance: &Chance,
-    load: impl Fn(usize) -> (u32, u32),
-) -> Option<usize> {
+pub fn choose(sampler: &Sampler, chance: &Chance, load: impl Fn(usize) -> (u32, u32)) -> Option<usize> {
     let first = sampler.draw(chance)?;
     let Some(second) = sampler.draw_other(first, chance) else { return Some(first.number) };
     let (a, b) = (load(first.number), load(second.number));

@@ -176,7 +176,11 @@ mod tests {
             |sampler| sampler.draw(&chance).map(|drawn| drawn.number),
             |number| {
                 asked.push(number);
-                if number == 1 { Verdict::Leave } else { Verdict::Skip }
+                if number == 1 {
+                    Verdict::Leave
+                } else {
+                    Verdict::Skip
+                }
             },
         );
         asked.sort_unstable();

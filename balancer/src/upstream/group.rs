@@ -79,8 +79,10 @@ impl Group {
             next_look: 0,
             next_merge: 0,
             dirty: Vec::with_capacity(count),
-            budget: budget
-                .map_or_else(|| Rc::new(RefCell::new(Budget::new(rules.budget))), |known| known.budget.clone()),
+            budget: budget.map_or_else(
+                || Rc::new(RefCell::new(Budget::new(rules.budget))),
+                |known| known.budget.clone(),
+            ),
             rules: rules.clone(),
             shared: shared.to_vec(),
             locals,
@@ -323,8 +325,8 @@ impl Group {
         let scene = Scene { rules, shared, locals, chance, tried, now: ask.now };
         let part = &mut parts[part];
         let forgets = part.forgets();
-        let number = part
-            .next(&view, |number| watch.verdict(&scene, members.members[number] as usize, forgets));
+        let number =
+            part.next(&view, |number| watch.verdict(&scene, members.members[number] as usize, forgets));
         number.map(|number| members.members[number] as usize)
     }
 

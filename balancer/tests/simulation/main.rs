@@ -4,7 +4,6 @@
 //! [`world`] is the world and its events, [`rules`] draws what an upstream is told, [`watch`] knows what must
 //! hold. The same seed gives the same run; a failure prints it. `ONE` runs one alone.
 
-mod model;
 mod rules;
 #[path = "../../src/seeded.rs"]
 mod seeded;

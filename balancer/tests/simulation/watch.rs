@@ -7,6 +7,9 @@ use balancer::endpoint::{By, Change, SharedEndpoint, Usable};
 use balancer::health::HealthRules;
 use balancer::upstream::{NodeSpec, Picked, Tried};
 
+/// Within which time each worker has heard that an endpoint came back.
+pub const NEWS_AGE_MAX: u64 = 10_000;
+
 /// What happened in a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
@@ -71,6 +74,10 @@ pub struct Watch {
     /// Under way by endpoint, and those that are trials.
     under_way: Vec<u32>,
     trials: Vec<u32>,
+    /// A panic sent others beside a trial: a worker cannot tell which of them it was, and need not.
+    overruled: Vec<bool>,
+    /// Since when each is well.
+    live_since: Vec<u64>,
     /// When each endpoint last got a request that was no trial.
     used: Vec<u64>,
     pub totals: Totals,
@@ -100,6 +107,8 @@ impl Watch {
             workers: (0..workers).map(|_| worker()).collect(),
             under_way: vec![0; nodes],
             trials: vec![0; nodes],
+            overruled: vec![false; nodes],
+            live_since: vec![0; nodes],
             used: vec![0; nodes],
             totals: Totals::default(),
         }
@@ -139,8 +148,13 @@ impl Watch {
         assert!(self.has_room(index), "{index} is full");
         assert!(!matches!(before[index], Usable::Open { .. }), "the circuit of {index} is open");
         if before[index] == Usable::Resting {
-            assert!(!self.workers[worker].dead[index] || live.is_empty(), "{index} is dead, {live:?} live");
+            // That another came back a moment ago a worker need not know.
+            let known = |index: &&usize| now - self.live_since[**index] >= NEWS_AGE_MAX;
+            let known_live: Vec<_> = live.iter().filter(known).collect();
+            let dead = self.workers[worker].dead[index];
+            assert!(!dead || known_live.is_empty(), "{index} is dead, {known_live:?} are live");
             self.totals.panics += 1;
+            self.overruled[index] = self.trials[index] > 0;
         }
         self.under_way[index] += 1;
         let trial = before[index] == Usable::Trial;
@@ -148,7 +162,8 @@ impl Watch {
             self.trials[index] += 1;
             self.totals.trials += 1;
             let most = self.source.breaker.map_or(1, |rule| rule.trials);
-            assert!(self.trials[index] <= most, "{} trials of {index}", self.trials[index]);
+            let single = self.trials[index] <= most || self.overruled[index];
+            assert!(single, "{} trials of {index}", self.trials[index]);
         } else {
             self.used[index] = now;
         }
@@ -156,18 +171,22 @@ impl Watch {
     }
 
     /// A try ended.
-    pub fn ended(&mut self, worker: usize, index: usize, trial: bool, change: Option<Change>) {
+    pub fn ended(&mut self, worker: usize, index: usize, trial: bool, change: Option<Change>, now: u64) {
         self.under_way[index] -= 1;
         self.trials[index] -= u32::from(trial);
+        self.overruled[index] &= self.trials[index] > 0;
         if let Some(change) = change {
-            self.changed(change);
+            self.changed(index, change, now);
             self.told(worker, index, change.healthy);
         }
         self.assert_cap();
     }
 
     /// A change was reported.
-    pub fn changed(&mut self, change: Change) {
+    pub fn changed(&mut self, index: usize, change: Change, now: u64) {
+        if change.healthy {
+            self.live_since[index] = now;
+        }
         let judge = match change.by {
             By::Active => 0,
             By::Passive => 1,

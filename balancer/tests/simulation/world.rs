@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Group, Rules};
 use balancer::endpoint::{Change, Outcome, ProbeOutcome, SharedEndpoint};
 use balancer::retry::{Failed, Failure, RetryPolicy};
-use balancer::upstream::{Admission, Ask, NodeSpec, Picked, Tried};
+use balancer::upstream::{Admission, Ask, Group, NodeSpec, Picked, Rules, Tried};
 
 use crate::rules::{chance, draw, recovery};
 use crate::seeded::Random;
-use crate::watch::{micros, Totals, Watch};
+use crate::watch::{micros, Totals, Watch, NEWS_AGE_MAX};
 
 const MILLI: u64 = 1000;
 const SECOND: u64 = 1_000_000;
@@ -265,14 +264,14 @@ impl World {
         let worker = request.worker;
         let (index, since, trial) = request.at.take().expect("a try that ends has begun");
         let group = &mut self.groups[worker][request.generation];
-        let change = group.finish(index, outcome, now - since, now, trial);
+        let change = group.finish(index, outcome, now - since, now);
         if request.tries > 1 {
             group.retry_ends();
             self.watch.retry_ends(worker);
         }
         let failed_trial = trial && !matches!(outcome, Outcome::Status(200) | Outcome::Cancelled);
         self.watch.totals.failed_trials += u64::from(failed_trial);
-        self.watch.ended(worker, index, trial, change);
+        self.watch.ended(worker, index, trial, change, now);
         if let Some(change) = change {
             self.broadcast(Some(worker), index, change);
         }
@@ -333,7 +332,7 @@ impl World {
     fn probed(&mut self, endpoint: usize, outcome: ProbeOutcome) {
         let Some(rule) = self.source.checks.as_ref().and_then(|checks| checks.active.clone()) else { return };
         if let Some(change) = self.shared[endpoint].probed(&rule, outcome, self.now) {
-            self.watch.changed(change);
+            self.watch.changed(endpoint, change, self.now);
             self.broadcast(None, endpoint, change);
         }
     }
@@ -341,9 +340,9 @@ impl World {
     /// Control tells all workers, but for the one that told it.
     fn broadcast(&mut self, from: Option<usize>, endpoint: usize, change: Change) {
         for worker in (0..self.groups.len()).filter(|worker| Some(*worker) != from) {
-            let earliest = self.mail[worker].saturating_sub(self.now);
-            let delay = earliest + 1 + self.random.below(10_000) as u64;
-            self.mail[worker] = self.now + delay;
+            let arrives = self.now + self.random.below(NEWS_AGE_MAX as usize) as u64;
+            self.mail[worker] = self.mail[worker].max(arrives);
+            let delay = self.mail[worker] - self.now;
             self.after(delay, delay, Event::Told { worker, endpoint, healthy: change.healthy });
         }
     }
