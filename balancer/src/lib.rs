@@ -20,6 +20,8 @@ pub mod route;
 mod script;
 #[cfg(test)]
 mod seeded;
+#[cfg(test)]
+mod simulation;
 mod status;
 pub mod sticky;
 pub mod upstream;

@@ -3,32 +3,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use balancer::endpoint::{By, Change, SharedEndpoint, Usable};
-use balancer::health::HealthRules;
-use balancer::upstream::{NodeSpec, Picked, Tried};
+use crate::endpoint::{By, Change, SharedEndpoint, Usable};
+use crate::health::HealthRules;
+use crate::upstream::{NodeSpec, Picked, Tried};
 
 /// Within which time each worker has heard that an endpoint came back.
-pub const NEWS_AGE_MAX: u64 = 10_000;
+pub(super) const NEWS_AGE_MAX: u64 = 10_000;
 
 /// What happened in a run.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Totals {
-    pub requests: u64,
-    pub retries: u64,
-    pub refused_retries: u64,
-    pub trials: u64,
-    pub failed_trials: u64,
-    pub full: u64,
-    pub open: u64,
-    pub panics: u64,
-    pub outs: [u64; 4],
-    pub backs: [u64; 4],
-    pub reloads: u64,
+pub(super) struct Totals {
+    pub(super) requests: u64,
+    pub(super) retries: u64,
+    pub(super) refused_retries: u64,
+    pub(super) trials: u64,
+    pub(super) failed_trials: u64,
+    pub(super) full: u64,
+    pub(super) open: u64,
+    pub(super) panics: u64,
+    pub(super) outs: [u64; 4],
+    pub(super) backs: [u64; 4],
+    pub(super) reloads: u64,
 }
 
 impl Totals {
     /// Adds another run's.
-    pub fn add(&mut self, other: &Totals) {
+    pub(super) fn add(&mut self, other: &Totals) {
         self.requests += other.requests;
         self.retries += other.retries;
         self.refused_retries += other.refused_retries;
@@ -45,7 +45,7 @@ impl Totals {
     }
 
     /// Each kind of event is among them.
-    pub fn assert_all_happened(&self) {
+    pub(super) fn assert_all_happened(&self) {
         let counts = [self.retries, self.refused_retries, self.trials, self.failed_trials, self.full];
         let more = [self.open, self.panics, self.reloads];
         let all = counts.iter().chain(&more).chain(&self.outs).chain(&self.backs);
@@ -65,7 +65,7 @@ struct Worker {
 }
 
 /// The books of all.
-pub struct Watch {
+pub(super) struct Watch {
     shared: Vec<Arc<SharedEndpoint>>,
     rules: Vec<HealthRules>,
     specs: Vec<NodeSpec>,
@@ -80,11 +80,11 @@ pub struct Watch {
     live_since: Vec<u64>,
     /// When each endpoint last got a request that was no trial.
     used: Vec<u64>,
-    pub totals: Totals,
+    pub(super) totals: Totals,
 }
 
 impl Watch {
-    pub fn new(
+    pub(super) fn new(
         source: &config::Upstream,
         specs: &[NodeSpec],
         shared: &[Arc<SharedEndpoint>],
@@ -115,12 +115,12 @@ impl Watch {
     }
 
     /// How the endpoints stand before a pick.
-    pub fn look(&self, now: u64) -> Vec<Usable> {
+    pub(super) fn look(&self, now: u64) -> Vec<Usable> {
         self.shared.iter().zip(&self.rules).map(|(shared, rules)| shared.usable(rules, now)).collect()
     }
 
     /// A pick was made; whether it is a trial.
-    pub fn picked(
+    pub(super) fn picked(
         &mut self,
         worker: usize,
         before: &[Usable],
@@ -171,7 +171,14 @@ impl Watch {
     }
 
     /// A try ended.
-    pub fn ended(&mut self, worker: usize, index: usize, trial: bool, change: Option<Change>, now: u64) {
+    pub(super) fn ended(
+        &mut self,
+        worker: usize,
+        index: usize,
+        trial: bool,
+        change: Option<Change>,
+        now: u64,
+    ) {
         self.under_way[index] -= 1;
         self.trials[index] -= u32::from(trial);
         self.overruled[index] &= self.trials[index] > 0;
@@ -183,7 +190,7 @@ impl Watch {
     }
 
     /// A change was reported.
-    pub fn changed(&mut self, index: usize, change: Change, now: u64) {
+    pub(super) fn changed(&mut self, index: usize, change: Change, now: u64) {
         if change.healthy {
             self.live_since[index] = now;
         }
@@ -198,11 +205,11 @@ impl Watch {
     }
 
     /// A worker knows that an endpoint is well or not.
-    pub fn told(&mut self, worker: usize, index: usize, healthy: bool) {
+    pub(super) fn told(&mut self, worker: usize, index: usize, healthy: bool) {
         self.workers[worker].dead[index] = !healthy;
     }
 
-    pub fn request_begins(&mut self, worker: usize) {
+    pub(super) fn request_begins(&mut self, worker: usize) {
         self.totals.requests += 1;
         let worker = &mut self.workers[worker];
         worker.requests += 1;
@@ -210,12 +217,12 @@ impl Watch {
         worker.active_most = worker.active_most.max(worker.active);
     }
 
-    pub fn request_ends(&mut self, worker: usize) {
+    pub(super) fn request_ends(&mut self, worker: usize) {
         self.workers[worker].active -= 1;
     }
 
     /// A further try was asked for.
-    pub fn retry_begins(&mut self, worker: usize, granted: bool, now: u64) {
+    pub(super) fn retry_begins(&mut self, worker: usize, granted: bool, now: u64) {
         self.totals.retries += u64::from(granted);
         self.totals.refused_retries += u64::from(!granted);
         let worker = &mut self.workers[worker];
@@ -232,14 +239,14 @@ impl Watch {
         assert!(worker.retries as f64 <= most, "{} retries, {most} are allowed", worker.retries);
     }
 
-    pub fn retry_ends(&mut self, worker: usize) {
+    pub(super) fn retry_ends(&mut self, worker: usize) {
         if self.source.retry.budget.is_some() {
             self.workers[worker].retries_active -= 1;
         }
     }
 
     /// Nothing is under way any more, and all that is well is used, since `well` at the latest.
-    pub fn at_the_end(&self, well: u64, now: u64) {
+    pub(super) fn at_the_end(&self, well: u64, now: u64) {
         assert!(self.under_way.iter().all(|count| *count == 0), "under way: {:?}", self.under_way);
         assert!(self.trials.iter().all(|count| *count == 0), "trials: {:?}", self.trials);
         for (index, (shared, rules)) in self.shared.iter().zip(&self.rules).enumerate() {
@@ -272,6 +279,6 @@ impl Watch {
 }
 
 /// A duration in the world's time.
-pub fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     duration.as_micros() as u64
 }

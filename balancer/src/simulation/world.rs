@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use balancer::endpoint::{Change, Outcome, ProbeOutcome, SharedEndpoint};
-use balancer::retry::{Failed, Failure, RetryPolicy};
-use balancer::upstream::{Admission, Ask, Group, NodeSpec, Picked, Rules, Tried};
+use crate::endpoint::{Change, Outcome, ProbeOutcome, SharedEndpoint};
+use crate::retry::{Failed, Failure, RetryPolicy};
+use crate::upstream::{Admission, Ask, Group, NodeSpec, Picked, Rules, Tried};
 
-use crate::rules::{chance, draw, recovery};
+use super::rules::{chance, draw, recovery};
+use super::watch::{micros, Totals, Watch, NEWS_AGE_MAX};
 use crate::seeded::Random;
-use crate::watch::{micros, Totals, Watch, NEWS_AGE_MAX};
 
 const MILLI: u64 = 1000;
 const SECOND: u64 = 1_000_000;
@@ -80,7 +80,7 @@ struct Request {
     at: Option<(usize, u64, bool)>,
 }
 
-pub struct World {
+pub(super) struct World {
     random: Random,
     now: u64,
     number: u64,
@@ -103,7 +103,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64) -> World {
+    pub(super) fn new(seed: u64) -> World {
         let mut random = Random::new(seed);
         let workers = 1 + random.below(4);
         let (source, specs) = draw(&mut random);
@@ -135,7 +135,7 @@ impl World {
     }
 
     /// Runs until nothing is left to happen.
-    pub fn run(mut self) -> Totals {
+    pub(super) fn run(mut self) -> Totals {
         while let Some(((time, _), event)) = self.events.pop_first() {
             self.now = time;
             self.happens(event);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use balancer::upstream::NodeSpec;
+use crate::upstream::NodeSpec;
 use config::balance::{ActiveCheck, Breaker, Checks, Outlier, PassiveCheck, ProbeKind};
 use config::upstream::Kind;
 
@@ -12,7 +12,7 @@ use crate::seeded::Random;
 const OUTLIER_REST_MAX: Duration = Duration::from_secs(12);
 
 /// An upstream and its nodes.
-pub fn draw(random: &mut Random) -> (config::Upstream, Vec<NodeSpec>) {
+pub(super) fn draw(random: &mut Random) -> (config::Upstream, Vec<NodeSpec>) {
     let mut source = config::Upstream::of("u".into(), Vec::new(), config::Place::NOWHERE);
     let kinds = [
         &Kind::RoundRobin,
@@ -51,7 +51,7 @@ pub fn draw(random: &mut Random) -> (config::Upstream, Vec<NodeSpec>) {
 }
 
 /// Within which time an endpoint that is well again must be in use again, under these rules, while requests come.
-pub fn recovery(source: &config::Upstream, spec: &NodeSpec) -> Duration {
+pub(super) fn recovery(source: &config::Upstream, spec: &NodeSpec) -> Duration {
     let mut longest = seconds(1);
     if let Some(rule) = source.checks.as_ref().and_then(|checks| checks.active.as_ref()) {
         longest += rule.unhealthy_interval * (rule.successes + 1);
@@ -64,7 +64,7 @@ pub fn recovery(source: &config::Upstream, spec: &NodeSpec) -> Duration {
 }
 
 /// True in so many of a hundred.
-pub fn chance(random: &mut Random, percent: usize) -> bool {
+pub(super) fn chance(random: &mut Random, percent: usize) -> bool {
     random.below(100) < percent
 }
 

@@ -5,8 +5,6 @@
 //! hold. The same seed gives the same run; a failure prints it. `ONE` runs one alone.
 
 mod rules;
-#[path = "../../src/seeded.rs"]
-mod seeded;
 mod watch;
 mod world;
 
