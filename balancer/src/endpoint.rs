@@ -10,8 +10,8 @@
 //! if both were of one moment; hence relaxed ordering throughout. A lock was tried on paper and
 //! dropped: an upstream that fails as a whole would have all cores wait for one another.
 //!
-//! The words' arithmetic is in [`crate::health`], [`crate::outlier`] and [`crate::breaker`], without
-//! atomics; connections and loads are [`crate::load`]'s, on cache lines of their own.
+//! The words' arithmetic is in [`crate::health`], `outlier` and `breaker`, without
+//! atomics; connections and loads are `load`'s, on cache lines of their own.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, TryLockError};
