@@ -59,6 +59,21 @@ fn listeners(document: &Document, tree: &Value, report: &mut Report) {
     own_listeners(document, tree, &seen, report);
 }
 
+/// Nobody wrote `[control]`: then it gives way to what was written, and says so.
+pub(crate) fn yield_control(document: &mut Document, report: &mut Report) {
+    let Some(address) = document.control.listen.filter(|_| document.control.listen_is_default) else { return };
+    let taker = document.listeners.iter().find(|listener| listener.address.takes(&address));
+    let place = match taker {
+        Some(listener) => listener.place,
+        None if document.status.listen == Some(address) => Place::NOWHERE,
+        None => return,
+    };
+    document.control.listen = None;
+    let what = format!("[control] is off: its default {address} is taken");
+    let help = "write [control] and below it listen = \"127.0.0.1:9093\", or \"off\"";
+    report.push(Problem::warning(place, what).help(help));
+}
+
 /// `[status]` and `[control]` listen beside the listeners.
 fn own_listeners(document: &Document, tree: &Value, seen: &[&Listener], report: &mut Report) {
     let own = [("status", document.status.listen, 9092), ("control", document.control.listen, 9093)];

@@ -65,6 +65,7 @@ pub(crate) fn document(tree: &Value, env: &dyn Env, report: &mut Report) -> Opti
     document.server = server;
     reader.not_built(NOT_BUILT);
     reader.finish();
+    check::yield_control(&mut document, report);
     check::document(&document, tree, report);
     report.sort();
     if report.has_errors() {

@@ -243,7 +243,7 @@ impl PassiveCheck {
 
     fn healthy(&mut self, value: &Value, report: &mut Report) -> Option<Vec<u16>> {
         let mut reader = Reader::of("PassiveHealthy", value, report);
-        self.successes = count(&mut reader, "successes", 1..=COUNT_MAX).unwrap_or(self.successes);
+        self.successes = count(&mut reader, "successes", 0..=COUNT_MAX).unwrap_or(self.successes);
         let statuses = statuses(&mut reader, "http_statuses", 200..=599);
         reader.finish();
         statuses

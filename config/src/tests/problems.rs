@@ -304,17 +304,19 @@ listen = ":9090"
 upstream = "127.0.0.1:1"
 "#,
         &[
-            r#"error 2:10 127.0.0.1:9090 is taken by [control] |  | write [control] and below it listen = "127.0.0.1:9093" or "off""#,
+            r#"warning 2:10 [control] is off: its default 127.0.0.1:9090 is taken |  | write [control] and below it listen = "127.0.0.1:9093", or "off""#,
         ],
     );
     check_body(
         r#"[status]
 listen = "127.0.0.1:9090"
+[control]
+listen = "127.0.0.1:9090"
 [[routes]]
 upstream = "127.0.0.1:1"
 "#,
         &[
-            r#"error 4:10 [status] and [control] are both on 127.0.0.1:9090 |  | give one of them another port, or write "off""#,
+            r#"error 6:10 [status] and [control] are both on 127.0.0.1:9090 |  | give one of them another port, or write "off""#,
         ],
     );
     check(
