@@ -134,7 +134,7 @@ pub struct PassiveHealthy {
     /// Statuses that say well; 200 to 208, 226 and 300 to 308 by default.
     pub http_statuses: Option<Statuses>,
     /// So many in a row.
-    #[schemars(range(min = 1, max = 254), extend("default" = 5))]
+    #[schemars(range(max = 254), extend("default" = 5))]
     pub successes: Option<u32>,
 }
 
