@@ -106,16 +106,14 @@ fn a_change_leaves_the_others_alone() {
     let names = NameServer::new();
     names.set("node.test", &[loopback()]);
     names.set("_http._tcp.app.test", &[srv(1, 1, one.address()), srv(1, 1, gone)]);
-    let checks = "checks.active = { healthy = { interval = \"0s\" }, unhealthy = { interval = \"0s\" } }\n\
-                  checks.passive = { unhealthy = { tcp_failures = 1 } }";
+    let checks = "checks.active = { healthy = { interval = \"50ms\" }, unhealthy = { interval = \"50ms\" } }";
     let gateway = Gateway::start(&config(&names, "_http._tcp.app.test", checks));
-    wait_until("the dead one is out", || {
-        shares(&gateway, 2);
-        gateway.log_text().contains("an endpoint is unhealthy")
-    });
+    gateway.wait_log(&["an endpoint is unhealthy", &gone.to_string()]);
     let changes = || gateway.metric("ringway_health_changes_total", &["to=\"unhealthy\""]);
     assert_eq!(changes(), 1.0);
     names.set("_http._tcp.app.test", &[srv(1, 1, one.address()), srv(1, 1, gone), srv(1, 1, two.address())]);
+    gateway.wait_log(&["an upstream's service has new nodes"]);
+    wait_until("the new one is probed", || two.count() >= 5);
     wait_served_by(&gateway, &["one", "two"]);
     assert_eq!(changes(), 1.0, "it was not found anew");
 }
