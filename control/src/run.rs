@@ -145,9 +145,11 @@ impl Start<'_> {
         let files = raise_descriptors();
         let workdir = self.document.server.workdir.clone();
         let command_socket = bind_command(&workdir)?;
-        let status_listener = bind_status(&self.document).await?;
+        let status_listener =
+            bind_status(&self.document).await.inspect_err(|_| remove_command(&workdir))?;
         let shared = Arc::new(Shared::new(self.began));
-        let control_listener = bind_control(&self.document).await?;
+        let control_listener =
+            bind_control(&self.document).await.inspect_err(|_| remove_command(&workdir))?;
         let mut served = Vec::new();
         if let Some(listener) = status_listener {
             served.extend(listener.local_addr().ok().map(|address| ("status", address)));
