@@ -156,10 +156,11 @@ fn whole_is_new(origin: &Origin) {
 #[test]
 fn a_body_too_long_to_keep_is_not_repeated() {
     let broken = Origin::script(|mut peer| {
-        let Some(head) = peer.head() else { return };
-        let mut got = 0;
+        if peer.head().is_none() {
+            return;
+        }
         // Reads most of it first: the gateway must have let its beginning go.
-        let _ = &head;
+        let mut got = peer.buffer.len();
         while got < 60_000 {
             match peer.fill() {
                 Ok(count) if count > 0 => {

@@ -12,38 +12,58 @@
 //! owed anything when it comes back, which would be a burst onto something that just recovered.
 //! Over the others the weights stay exact.
 
+use super::Verdict;
+
 /// One cycle on the clock of due times. At least the largest weight, so that a step is never 0, and
 /// small enough that 2^22 cycles fit before the times are wound back.
 const CYCLE: u64 = 1 << 40;
 /// When the clock is past this, all times are wound back by whole cycles.
 const REWIND: u64 = 1 << 62;
-/// Endpoints passed over one by one; after so many, the first usable one is searched for.
-const PASSED_MAX: usize = 8;
 
 /// The state of one balance. Weight 0 is never picked.
 #[derive(Clone, Debug, Default)]
 pub struct SmoothRoundRobin {
     /// A binary heap, the earliest due on top.
     turns: Vec<Turn>,
+    clocks: Vec<Clock>,
     /// Due time of the last pick.
     now: u64,
+    /// Taken off the heap for the pick that is being made.
+    aside: Vec<u32>,
+}
+
+/// An endpoint's place in the heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    due: u64,
+    index: u32,
 }
 
 /// An endpoint's clock.
 #[derive(Clone, Copy, Debug)]
-struct Turn {
+struct Clock {
     due: u64,
-    index: u32,
-    weight: u32,
     /// What the due time lacks, in parts of `weight`: the exact time is `due + carry / weight`.
     carry: u64,
+    weight: u32,
+    standing: Standing,
 }
 
-impl Turn {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// In the heap.
+    In,
+    /// In the heap, to be taken off when it comes to the top.
+    Leaving,
+    /// Not in the heap.
+    Out,
+}
+
+impl Clock {
     /// The clock of an endpoint whose first turn is `phase` (of [`CYCLE`]) into its first step.
-    fn new(index: u32, weight: u32, phase: u64) -> Turn {
-        let step = u64::from(weight);
-        Turn { due: phase / step, index, weight, carry: phase % step }
+    fn new(weight: u32, phase: u64) -> Clock {
+        let step = u64::from(weight.max(1));
+        Clock { due: phase / step, weight, carry: phase % step, standing: Standing::Out }
     }
 
     fn advance(&mut self) {
@@ -71,10 +91,6 @@ impl Turn {
             self.advance();
         }
     }
-
-    fn key(&self) -> (u64, u32) {
-        (self.due, self.index)
-    }
 }
 
 impl SmoothRoundRobin {
@@ -83,81 +99,109 @@ impl SmoothRoundRobin {
     pub fn new(weights: impl Iterator<Item = u32>, start: usize) -> Self {
         let weights: Vec<u32> = weights.collect();
         let count = weights.iter().filter(|weight| **weight > 0).count().max(1) as u64;
-        let weighted = (0..).zip(weights).filter(|(_, weight)| *weight > 0);
-        let turns = (0..count).zip(weighted).map(|(number, (index, weight))| {
-            Turn::new(index, weight, CYCLE / count * number + CYCLE / count / 2)
-        });
-        let mut balance = SmoothRoundRobin { turns: turns.collect(), now: begin(start) };
-        let now = balance.now;
-        balance.turns.iter_mut().for_each(|turn| turn.catch_up(now));
-        (0..balance.turns.len() / 2).rev().for_each(|at| balance.sink(at));
+        let mut number = 0;
+        let clock = |weight: &u32| {
+            let phase = CYCLE / count * number + CYCLE / count / 2;
+            number += u64::from(*weight > 0);
+            Clock::new(*weight, phase)
+        };
+        let clocks: Vec<Clock> = weights.iter().map(clock).collect();
+        let turns = Vec::with_capacity(clocks.len());
+        let aside = Vec::with_capacity(clocks.len());
+        let mut balance = SmoothRoundRobin { turns, clocks, now: begin(start), aside };
+        (0..weights.len()).for_each(|index| balance.enter(index));
         balance
     }
 
-    /// The next endpoint for which `usable` holds; `None` if there is none.
-    ///
-    /// O(log n). Where most endpoints are unusable it is O(n): give a balance those that are worth asking.
-    pub fn next(&mut self, usable: impl Fn(usize) -> bool) -> Option<usize> {
+    /// The next endpoint that is taken; `None` if there is none. O(log n) for each that is put forward.
+    pub fn next(&mut self, mut verdict: impl FnMut(usize) -> Verdict) -> Option<usize> {
         if self.now >= REWIND {
             self.rewind();
         }
-        let mut passed = 0;
-        while passed < PASSED_MAX {
-            let now = self.now;
-            let top = self.turns.first_mut()?;
-            if top.due < now {
-                // It was passed over by a search; those turns are gone.
-                top.catch_up(now);
-                self.sink(0);
+        let picked = loop {
+            let Some(top) = self.turns.first() else { break None };
+            let index = top.index as usize;
+            if self.clocks[index].standing == Standing::Leaving {
+                self.drop_top();
                 continue;
             }
-            if usable(top.index as usize) {
-                return Some(self.take(0));
+            match verdict(index) {
+                Verdict::Take => {
+                    let clock = &mut self.clocks[index];
+                    self.now = clock.due;
+                    clock.advance();
+                    let turn = Turn { due: clock.due, index: index as u32 };
+                    self.sink(turn);
+                    break Some(index);
+                }
+                Verdict::Skip | Verdict::Again => {
+                    self.clocks[index].advance();
+                    self.aside.push(index as u32);
+                }
+                Verdict::Leave => {}
             }
-            top.advance();
-            self.sink(0);
-            passed += 1;
-        }
-        self.search(usable)
-    }
-
-    /// Picks the turn at `at` of the heap.
-    fn take(&mut self, at: usize) -> usize {
-        let turn = &mut self.turns[at];
-        let index = turn.index as usize;
-        self.now = turn.due;
-        turn.advance();
-        self.sink(at);
-        index
-    }
-
-    /// Looks at all of them.
-    fn search(&mut self, usable: impl Fn(usize) -> bool) -> Option<usize> {
-        let now = self.now;
-        let caught_up = |turn: &Turn| {
-            let mut turn = *turn;
-            turn.catch_up(now);
-            turn.key()
+            self.drop_top();
         };
-        let candidates = self.turns.iter().enumerate().filter(|(_, turn)| usable(turn.index as usize));
-        let (at, _) = candidates.min_by_key(|(_, turn)| caught_up(turn))?;
-        self.turns[at].catch_up(now);
-        Some(self.take(at))
+        while let Some(index) = self.aside.pop() {
+            self.enter(index as usize);
+        }
+        picked
     }
 
-    /// Restores the heap after the turn at `at` became later.
-    fn sink(&mut self, mut at: usize) {
+    /// An endpoint may be picked again: from its next turn on.
+    pub fn enter(&mut self, index: usize) {
+        let now = self.now;
+        let clock = &mut self.clocks[index];
+        if clock.weight == 0 {
+            return;
+        }
+        if std::mem::replace(&mut clock.standing, Standing::In) == Standing::Out {
+            clock.catch_up(now);
+            let turn = Turn { due: clock.due, index: index as u32 };
+            self.turns.push(turn);
+            self.rise(turn);
+        }
+    }
+
+    /// An endpoint is not picked until it enters again.
+    pub fn leave(&mut self, index: usize) {
+        let standing = &mut self.clocks[index].standing;
+        if *standing == Standing::In {
+            *standing = Standing::Leaving;
+        }
+    }
+
+    fn drop_top(&mut self) {
+        let top = self.turns.swap_remove(0);
+        self.clocks[top.index as usize].standing = Standing::Out;
+        if let Some(moved) = self.turns.first() {
+            self.sink(*moved);
+        }
+    }
+
+    /// Puts a turn where it belongs, from the last place up.
+    fn rise(&mut self, moving: Turn) {
+        let mut at = self.turns.len() - 1;
+        while at > 0 && moving < self.turns[(at - 1) / 2] {
+            self.turns[at] = self.turns[(at - 1) / 2];
+            at = (at - 1) / 2;
+        }
+        self.turns[at] = moving;
+    }
+
+    /// Puts a turn where it belongs, from the top down.
+    fn sink(&mut self, moving: Turn) {
         let turns = &mut self.turns[..];
-        let Some(&moving) = turns.get(at) else { return };
+        let mut at = 0;
         loop {
             let left = 2 * at + 1;
             let Some(first) = turns.get(left) else { break };
-            let right = turns.get(left + 1).filter(|right| right.key() < first.key());
+            let right = turns.get(left + 1).filter(|right| *right < first);
             let (child, earlier) = match right {
                 Some(right) => (left + 1, *right),
                 None => (left, *first),
             };
-            if moving.key() <= earlier.key() {
+            if moving <= earlier {
                 break;
             }
             turns[at] = earlier;
@@ -166,15 +210,13 @@ impl SmoothRoundRobin {
         turns[at] = moving;
     }
 
-    /// Winds all times back by whole cycles.
+    /// Winds all times back by whole cycles. Turns in the heap are not before `now`: their order stays. Those of
+    /// endpoints that are out may be: their exact place in the past does not matter.
     fn rewind(&mut self) {
         let cycles = self.now / CYCLE * CYCLE;
         self.now -= cycles;
-        for turn in &mut self.turns {
-            // One that is late stays late: its exact place in the past does not matter.
-            turn.due = turn.due.saturating_sub(cycles);
-        }
-        (0..self.turns.len() / 2).rev().for_each(|at| self.sink(at));
+        self.turns.iter_mut().for_each(|turn| turn.due = turn.due.saturating_sub(cycles));
+        self.clocks.iter_mut().for_each(|clock| clock.due = clock.due.saturating_sub(cycles));
     }
 }
 
@@ -189,10 +231,18 @@ mod tests {
     use super::*;
     use crate::seeded::Random;
 
+    fn all(_: usize) -> Verdict {
+        Verdict::Take
+    }
+
+    fn only(usable: impl Fn(usize) -> bool) -> impl Fn(usize) -> Verdict {
+        move |index| if usable(index) { Verdict::Take } else { Verdict::Skip }
+    }
+
     fn check(weights: &str, expected: &str) {
         let weights: Vec<u32> = weights.split(' ').map(|weight| weight.parse().expect("a weight")).collect();
         let mut balance = SmoothRoundRobin::new(weights.into_iter(), 0);
-        let picked = (0..expected.len()).map(|_| balance.next(|_| true));
+        let picked = (0..expected.len()).map(|_| balance.next(all));
         let letters: String =
             picked.map(|index| index.map_or('-', |index| char::from(b'a' + index as u8))).collect();
         assert_eq!(letters, expected);
@@ -219,7 +269,7 @@ mod tests {
             let mut balance = SmoothRoundRobin::new(weights.iter().copied(), random.below(8));
             let mut counts = vec![0u32; weights.len()];
             for picked in 1..=3 * total {
-                counts[balance.next(|_| true).expect("a weight above 0")] += 1;
+                counts[balance.next(all).expect("a weight above 0")] += 1;
                 for (count, weight) in counts.iter().zip(&weights) {
                     let due = f64::from(picked) * f64::from(*weight) / f64::from(total);
                     let off = (f64::from(*count) - due).abs();
@@ -237,33 +287,33 @@ mod tests {
     fn exact_over_those_that_can_be_used() {
         let mut balance = SmoothRoundRobin::new([5, 1, 3, 2].into_iter(), 3);
         let mut counts = [0; 4];
-        (0..600).for_each(|_| counts[balance.next(|index| index != 0).expect("three are left")] += 1);
+        (0..600).for_each(|_| counts[balance.next(only(|index| index != 0)).expect("three are left")] += 1);
         assert_eq!(counts, [0, 100, 300, 200]);
         // Back again: no burst, the old shares at once.
         let mut counts = [0; 4];
-        (0..110).for_each(|_| counts[balance.next(|_| true).expect("all")] += 1);
+        (0..110).for_each(|_| counts[balance.next(all).expect("all")] += 1);
         assert_eq!(counts, [50, 10, 30, 20]);
-        assert_eq!(balance.next(|_| false), None);
+        assert_eq!(balance.next(only(|_| false)), None);
     }
 
     #[test]
     fn most_of_many_unusable() {
         let mut balance = SmoothRoundRobin::new(std::iter::repeat_n(1, 1000), 5);
         let mut counts = [0; 1000];
-        (0..300).for_each(|_| counts[balance.next(|index| index >= 997).expect("three")] += 1);
+        (0..300).for_each(|_| counts[balance.next(only(|index| index >= 997)).expect("three")] += 1);
         assert_eq!(counts[997..], [100, 100, 100]);
         let mut counts = [0; 1000];
-        (0..1000).for_each(|_| counts[balance.next(|_| true).expect("all")] += 1);
+        (0..1000).for_each(|_| counts[balance.next(all).expect("all")] += 1);
         assert!(counts.iter().all(|count| *count == 1), "{counts:?}");
     }
 
     #[test]
     fn workers_start_elsewhere() {
-        let first = |start| SmoothRoundRobin::new(std::iter::repeat_n(1, 8), start).next(|_| true);
+        let first = |start| SmoothRoundRobin::new(std::iter::repeat_n(1, 8), start).next(all);
         let firsts: std::collections::BTreeSet<_> = (0..8).map(first).collect();
         assert!(firsts.len() >= 6, "{firsts:?}");
         let mut other = SmoothRoundRobin::new([1, 1, 1].into_iter(), 1);
-        let cycle: std::collections::BTreeSet<_> = (0..3).map(|_| other.next(|_| true)).collect();
+        let cycle: std::collections::BTreeSet<_> = (0..3).map(|_| other.next(all)).collect();
         assert_eq!(cycle.len(), 3);
     }
 
@@ -273,13 +323,15 @@ mod tests {
         let mut balance = SmoothRoundRobin::new([3, 1].into_iter(), 0);
         balance.now = REWIND - 2 * CYCLE;
         let now = balance.now;
-        balance.turns.iter_mut().for_each(|turn| turn.catch_up(now));
+        balance.clocks.iter_mut().for_each(|clock| clock.catch_up(now));
+        (0..2).for_each(|at| balance.turns[at].due = balance.clocks[balance.turns[at].index as usize].due);
+        balance.turns.sort();
         let mut counts = [0; 2];
-        (0..400).for_each(|_| counts[balance.next(|_| true).expect("two")] += 1);
+        (0..400).for_each(|_| counts[balance.next(all).expect("two")] += 1);
         assert_eq!(counts, [300, 100]);
         assert!(balance.now < REWIND);
         let mut extreme = SmoothRoundRobin::new(weights.into_iter(), 2);
-        (0..100).for_each(|_| assert!(extreme.next(|_| true).is_some()));
-        assert_eq!(extreme.next(|index| index == 1), Some(1));
+        (0..100).for_each(|_| assert!(extreme.next(all).is_some()));
+        assert_eq!(extreme.next(only(|index| index == 1)), Some(1));
     }
 }

@@ -40,7 +40,7 @@ fn serve(mut stream: TcpStream, name: &str) {
             got.drain(..end + 4 + length);
             let target = head.split(' ').nth(1).unwrap_or_default();
             if let Some(millis) = target.strip_prefix("/sleep/").and_then(|millis| millis.parse().ok()) {
-                std::thread::sleep(Duration::from_millis(millis));
+                tests::wait::pace(Duration::from_millis(millis));
             }
             if stream.write_all(&answer).is_err() {
                 return;
