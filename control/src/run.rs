@@ -145,8 +145,7 @@ impl Start<'_> {
         let files = raise_descriptors();
         let workdir = self.document.server.workdir.clone();
         let command_socket = bind_command(&workdir)?;
-        let status_listener =
-            bind_status(&self.document).await.inspect_err(|_| remove_command(&workdir))?;
+        let status_listener = bind_status(&self.document).await.inspect_err(|_| remove_command(&workdir))?;
         let shared = Arc::new(Shared::new(self.began));
         let control_listener =
             bind_control(&self.document).await.inspect_err(|_| remove_command(&workdir))?;
