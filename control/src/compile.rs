@@ -295,6 +295,12 @@ mod tests {
         check_change(ROUTE, "[[routes]]\nupstream_id = \"none\"\n", false, "invalid: true: ");
         check_change(ROUTE, &format!("[cores]\ncount = 1\n{ROUTE}"), false, "invalid: false: error: [cores]");
         check_change(ROUTE, &format!("workdir = \"/x\"\n{ROUTE}"), false, "needs a restart");
+        check_change(
+            ROUTE,
+            &format!("[control]\nlisten = \"127.0.0.1:1\"\n{ROUTE}"),
+            false,
+            "invalid: false: error: [control] listen",
+        );
     }
 
     #[test]

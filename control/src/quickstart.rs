@@ -112,6 +112,9 @@ workdir = {folder:?}
 [status]
 listen = "{status}"
 
+[control]
+listen = "off"
+
 [log]
 level = "warn"
 access = {access:?}

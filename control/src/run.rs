@@ -145,9 +145,10 @@ impl Start<'_> {
         let files = raise_descriptors();
         let workdir = self.document.server.workdir.clone();
         let command_socket = bind_command(&workdir)?;
-        let status_listener = bind_status(&self.document).await?;
+        let status_listener = bind_status(&self.document).await.inspect_err(|_| remove_command(&workdir))?;
         let shared = Arc::new(Shared::new(self.began));
-        let control_listener = bind_control(&self.document).await?;
+        let control_listener =
+            bind_control(&self.document).await.inspect_err(|_| remove_command(&workdir))?;
         let mut served = Vec::new();
         if let Some(listener) = status_listener {
             served.extend(listener.local_addr().ok().map(|address| ("status", address)));
@@ -386,4 +387,29 @@ fn bridge(engine: &Engine, events: &crate::Events) -> Result<(), Failure> {
     bridged
         .map(drop)
         .map_err(|error| Failure::Other(format!("reports of the cores cannot be heard: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the control API's listener is there, on an address that is taken.
+    fn check(listen_is_default: bool, expected: Result<bool, &str>) {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listen = Some(taken.local_addr().expect("bound"));
+        let control = config::Control { listen, listen_is_default };
+        let document = Document { control, ..Document::default() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        match (runtime.block_on(bind_control(&document)), expected) {
+            (Ok(listener), Ok(served)) => assert_eq!(listener.is_some(), served),
+            (Err(Failure::Other(text)), Err(words)) => assert!(text.contains(words), "{text}"),
+            _ => panic!("not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_taken() {
+        check(true, Ok(false));
+        check(false, Err("change `listen` under [control]"));
+    }
 }

@@ -9,6 +9,8 @@ mod balancing;
 mod bodies;
 mod command;
 mod connections;
+mod control_api;
+mod discovery;
 mod drivers;
 mod framing;
 mod headers;

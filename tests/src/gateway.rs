@@ -180,13 +180,14 @@ impl Gateway {
         Gateway::start(&route_to(servers))
     }
 
-    /// The address of its first listener that is not the status one.
+    /// The address of its first listener that is neither the status one nor the control API's.
     ///
     /// # Panics
     ///
     /// When it has none.
     pub fn address(&self) -> SocketAddr {
-        let first = self.listeners.iter().find(|(name, _)| name.as_str() != "status");
+        let own = ["status", "control"];
+        let first = self.listeners.iter().find(|(name, _)| !own.contains(&name.as_str()));
         *first.expect("a gateway has a listener").1
     }
 
@@ -212,6 +213,15 @@ impl Gateway {
     /// When it has none.
     pub fn status(&self) -> SocketAddr {
         self.listener("status")
+    }
+
+    /// The address of the control API.
+    ///
+    /// # Panics
+    ///
+    /// When it is not served.
+    pub fn control(&self) -> SocketAddr {
+        self.listener("control")
     }
 
     /// The process id.
@@ -384,17 +394,17 @@ impl Gateway {
         log.iter().filter_map(|line| listening(line)).collect()
     }
 
-    /// Whether the log has told of every listener of the config and of the status one.
+    /// Whether the log has told of every listener of the config, of the status one and of the control API's.
     fn all_listening(&mut self) -> bool {
         let found = self.listening();
         let text = std::fs::read_to_string(self.config()).unwrap_or_default();
         let table: toml::Table = text.parse().unwrap_or_default();
-        let status_wanted = table
-            .get("status")
-            .and_then(|status| status.get("listen"))
-            .and_then(toml::Value::as_str)
-            .is_none_or(|listen| listen != "off");
-        let wanted = usize::from(status_wanted) + count(&table, "listeners") + server_listens(&table);
+        let is_on = |section: &str| {
+            let listen = table.get(section).and_then(|section| section.get("listen"));
+            listen.and_then(toml::Value::as_str).is_none_or(|listen| listen != "off")
+        };
+        let own = ["status", "control"].into_iter().filter(|section| is_on(section)).count();
+        let wanted = own + count(&table, "listeners") + server_listens(&table);
         if found.len() < wanted {
             return false;
         }
@@ -446,6 +456,7 @@ pub fn complete(toml: &str, folder: &Path, driver: &str) -> String {
     fill(&mut table, "cores", "pin", toml::Value::Boolean(false));
     fill(&mut table, "cores", "driver", toml::Value::String(driver.to_owned()));
     fill(&mut table, "status", "listen", toml::Value::String("127.0.0.1:0".to_owned()));
+    fill(&mut table, "control", "listen", toml::Value::String("127.0.0.1:0".to_owned()));
     fill(&mut table, "log", "access", path("access.log"));
     let _ = std::fs::create_dir_all(folder.join("work"));
     toml::to_string(&table).expect("TOML in, TOML out")

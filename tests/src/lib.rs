@@ -9,6 +9,7 @@ pub mod client;
 pub mod fleet;
 pub mod gateway;
 pub mod message;
+pub mod names;
 pub mod neighbour;
 pub mod origin;
 pub mod pattern;

@@ -277,7 +277,11 @@ mod tests {
         let mut book = Book::default();
         book.set(vec![question.clone()], Known::new(), start);
         for (second, answer, told, due) in steps {
-            assert_eq!(keys(book.take_due(at(*second), 9)), [question.clone()], "due at {second}");
+            assert_eq!(
+                keys(book.take_due(at(*second), 9)),
+                std::slice::from_ref(question),
+                "due at {second}"
+            );
             assert!(book.take_due(at(*second + 9999), 9).is_empty(), "asked once at a time");
             let answer = match answer {
                 Ok((list, ttl)) => Ok((addresses(list), Duration::from_secs(*ttl))),

@@ -55,6 +55,16 @@ fn localhost_resolves() {
     assert!(found.iter().all(IpAddr::is_loopback), "{found:?}");
 }
 
+/// Servers of one's own do not take /etc/hosts away.
+#[test]
+fn localhost_resolves_beside_other_servers() {
+    run(async {
+        let server = Server::start().await;
+        let found = first(&[addresses_of("localhost")], &[server.address]).await;
+        assert!(found.contains_key(&addresses_of("localhost")), "{found:?}");
+    });
+}
+
 #[test]
 fn all_addresses_are_used_for_the_shortest_ttl() {
     run(async {

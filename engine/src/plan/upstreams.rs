@@ -200,3 +200,41 @@ fn node_host(host: &impl ToString, port: u16) -> String {
         format!("{host}:{port}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Feeds, Plan};
+    use super::*;
+
+    fn plan(key: u8, prev: Option<&Arc<Plan>>) -> Arc<Plan> {
+        let text = "[server]\nlisten = \"127.0.0.1:0\"\n\
+            [[upstreams]]\nname = \"sticky\"\nservers = [\"127.0.0.1:1\"]\nsticky = true\n\
+            [[upstreams]]\nname = \"plain\"\nservers = [\"127.0.0.1:1\"]\n\
+            [[routes]]\nupstream = \"sticky\"\n";
+        let (document, mut report) = config::parse_str("t.toml", text, &config::MapEnv::default());
+        let document = Arc::new(document.unwrap_or_else(|| panic!("{}", report.render(false))));
+        let feeds = Feeds { workers: 1, sticky_key: [key; 32], ..Feeds::default() };
+        let generation = prev.map_or(1, |prev| prev.generation() + 1);
+        super::super::compile(&document, &feeds, prev, generation, &mut report).expect("a good document")
+    }
+
+    /// Whether the two upstreams stay what they were when the key goes from 1 to `key`.
+    fn check(key: u8, sticky: bool, plain: bool) {
+        let first = plan(1, None);
+        let second = plan(key, Some(&first));
+        let stays = |id: &str| match (first.upstream(id), second.upstream(id)) {
+            (Some(before), Some(after)) => Arc::ptr_eq(before, after),
+            _ => panic!("no {id}"),
+        };
+        assert_eq!((stays("sticky"), stays("plain")), (sticky, plain));
+        let shared = |plan: &Plan| plan.upstream("sticky").map(|it| it.endpoints[0].shared.clone());
+        let (before, after) = (shared(&first).expect("compiled"), shared(&second).expect("compiled"));
+        assert!(Arc::ptr_eq(&before, &after), "what is known of an endpoint stays");
+    }
+
+    #[test]
+    fn another_sticky_key() {
+        check(1, true, true);
+        check(2, false, true);
+    }
+}
