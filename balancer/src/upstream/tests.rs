@@ -260,7 +260,7 @@ fn panic_threshold() {
 #[test]
 fn trials() {
     check("fails", "1 1", "a:fail b b @9.9 b @10.1 a. b b !a a b");
-    check("fails", "1 1", "a:fail @10.1 b a:fail b b @20 b @20.2 b a");
+    check("fails", "1 1", "a:fail @10.1 b a:fail b b @20 b @20.2 a");
     check("fails", "1", "a:fail a a");
     check("fails", "1 1", "ab:fail a b");
     check("fails least_conn", "1 1", "a:fail b. b. @10.1 a. b. b. !a a.");
