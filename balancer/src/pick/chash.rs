@@ -153,3 +153,151 @@ fn place(name: u64, at: u64, count: u64) -> u64 {
     let within = if at % 2 == 0 { within } else { within.wrapping_neg() };
     (((u128::from(at) << 64) + u128::from(within)) / u128::from(count)) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::seeded::Random;
+
+    fn ring(nodes: &[(String, u32)]) -> Ring {
+        let nodes: Vec<(&str, u32)> = nodes.iter().map(|(name, weight)| (name.as_str(), *weight)).collect();
+        Ring::new(&nodes)
+    }
+
+    fn home(ring: &Ring, key: &str) -> usize {
+        ring.next(key.as_bytes(), |_| Verdict::Take).expect("a node")
+    }
+
+    fn ports(ports: [u16; 3]) -> Vec<(String, u32)> {
+        ports.map(|port| (format!("127.0.0.1:{port}"), 1)).into()
+    }
+
+    /// 180 keys by a pattern in which `N` is 1 to 180.
+    fn keys(pattern: &str) -> Vec<String> {
+        (1..=180).map(|number: u32| pattern.replace('N', &number.to_string())).collect()
+    }
+
+    /// Whether 180 keys over three nodes are within a fifth of 60 each.
+    fn is_even(ring: &Ring, keys: &[String]) -> bool {
+        let mut counts = [0_usize; 3];
+        keys.iter().for_each(|key| counts[home(ring, key)] += 1);
+        counts.iter().all(|count| (48..=72).contains(count))
+    }
+
+    const PATTERNS: [&str; 8] =
+        ["N", "key-N", "key_N", "user-N", "userN", "127.0.0.N", "/path/N", "/item?id=N&x=1"];
+
+    #[test]
+    fn spread_of_180_keys_over_three_nodes() {
+        for set in [[8081, 8082, 8083], [9001, 9002, 9003], [1980, 1981, 1982], [8001, 8002, 8003]] {
+            let ring = ring(&ports(set));
+            for pattern in PATTERNS {
+                assert!(is_even(&ring, &keys(pattern)), "{pattern} over {set:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn spread_over_any_ports() {
+        let mut random = Random::new(5);
+        let keys: Vec<Vec<String>> = PATTERNS.iter().map(|pattern| keys(pattern)).collect();
+        let mut uneven = 0;
+        const SETS: usize = 150;
+        for _ in 0..SETS {
+            let mut port = || 10_000 + random.below(50_000) as u16;
+            let ring = ring(&ports([port(), port(), port()]));
+            uneven += keys.iter().filter(|keys| !is_even(&ring, keys)).count();
+        }
+        // 3.3 % over many sets and patterns; a ring at random has 20 %.
+        let share = uneven as f64 / (SETS * PATTERNS.len()) as f64;
+        assert!(share < 0.06, "{share}");
+    }
+
+    /// Nodes of some names and weights.
+    fn nodes(random: &mut Random) -> Vec<(String, u32)> {
+        let nodes: BTreeMap<String, u32> = (0..2 + random.below(12))
+            .map(|_| (format!("10.0.{}.{}:80", random.below(9), random.below(200)), 1 + random.below(4) as u32))
+            .collect();
+        nodes.into_iter().collect()
+    }
+
+    #[test]
+    fn what_goes_or_comes_moves_its_own_keys_alone() {
+        for seed in 0..40 {
+            let mut random = Random::new(seed);
+            let mut all = nodes(&mut random);
+            // A divisor of its own would change how many points a unit of weight is.
+            all.push(("unit".into(), 1));
+            let without = random.below(all.len() - 1);
+            let mut fewer = all.clone();
+            fewer.remove(without);
+            let (before, after) = (ring(&all), ring(&fewer));
+            for key in 0..500 {
+                let key = format!("{:x}", random.next() >> (key % 40));
+                let (was, is) = (&all[home(&before, &key)].0, &fewer[home(&after, &key)].0);
+                assert!(was == is || *was == all[without].0, "seed {seed}: {key} from {was} to {is}");
+                // Out of use is as good as gone.
+                let mut asked = false;
+                let out = before.next(key.as_bytes(), |number| match number == without {
+                    true if std::mem::replace(&mut asked, true) => Verdict::Again,
+                    true => Verdict::Skip,
+                    false => Verdict::Take,
+                });
+                assert_eq!(&all[out.expect("another")].0, is, "seed {seed}: {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn order_and_divisors_do_not_matter() {
+        for seed in 0..20 {
+            let mut random = Random::new(seed);
+            let all = nodes(&mut random);
+            let mut turned: Vec<(String, u32)> =
+                all.iter().map(|(name, weight)| (name.clone(), weight * 7)).collect();
+            turned.reverse();
+            let (one, other) = (ring(&all), ring(&turned));
+            for key in 0..300 {
+                let key = format!("k{key}");
+                assert_eq!(all[home(&one, &key)].0, turned[home(&other, &key)].0, "seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn weights() {
+        let named: Vec<(String, u32)> =
+            [5, 3, 2, 1].iter().enumerate().map(|(at, weight)| (format!("10.0.0.{at}:80"), *weight)).collect();
+        let ring = ring(&named);
+        assert_eq!(ring.points(), 11 * 160);
+        let mut counts = [0_u32; 4];
+        let mut random = Random::new(1);
+        (0..110_000).for_each(|_| counts[home(&ring, &format!("{:x}", random.next()))] += 1);
+        for (count, (name, weight)) in counts.iter().zip(&named) {
+            // 160 arcs of a node average out to a twelfth or so: three of those, less for the heavier.
+            let due = f64::from(weight * 10_000);
+            let off = (f64::from(*count) - due).abs() / due;
+            assert!(off < 3.0 / f64::from(160 * weight).sqrt(), "{name}: {count} of {due}");
+        }
+    }
+
+    #[test]
+    fn bounds() {
+        assert_eq!(Ring::new(&[]).next(b"k", |_| Verdict::Take), None);
+        let same = ring(&[("a".into(), 1), ("a".into(), 1)]);
+        let homes: std::collections::BTreeSet<usize> = (0..50).map(|key| home(&same, &format!("k{key}"))).collect();
+        assert_eq!(homes.len(), 2, "a node that is written twice is two nodes");
+        let heavy = ring(&[("a".into(), 1_000_000), ("b".into(), 999_999), ("c".into(), 1)]);
+        assert!(heavy.points() as u64 <= POINTS_MAX + 3);
+        let refusing = heavy.next(b"k", |number| if number == 2 { Verdict::Take } else { Verdict::Again });
+        assert_eq!(refusing, Some(2));
+        let mut asked = 0;
+        let none = heavy.next(b"k", |_| {
+            asked += 1;
+            if asked <= 3 { Verdict::Skip } else { Verdict::Again }
+        });
+        assert_eq!(none, None);
+    }
+}

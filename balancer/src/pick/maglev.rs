@@ -117,3 +117,91 @@ impl Maglev {
         self.places[at] as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seeded::Random;
+
+    fn names(count: usize) -> Vec<(String, u32)> {
+        (0..count).map(|number| (format!("10.0.0.{number}:80"), 1)).collect()
+    }
+
+    fn table(nodes: &[(String, u32)]) -> Maglev {
+        let nodes: Vec<(&str, u32)> = nodes.iter().map(|(name, weight)| (name.as_str(), *weight)).collect();
+        Maglev::new(&nodes)
+    }
+
+    fn home(table: &Maglev, key: &str) -> usize {
+        table.next(key.as_bytes(), |_| Verdict::Take).expect("a node")
+    }
+
+    #[test]
+    fn shares_are_exact() {
+        for weights in [vec![1; 3], vec![1; 700], vec![3, 2, 1], vec![1_000_000, 1, 1], vec![7; 2000]] {
+            let mut nodes = names(weights.len());
+            nodes.iter_mut().zip(&weights).for_each(|(node, weight)| node.1 = *weight);
+            let table = table(&nodes);
+            let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+            let mut counts = vec![0_u32; weights.len()];
+            table.places.iter().for_each(|number| counts[*number as usize] += 1);
+            for (count, weight) in counts.iter().zip(&weights) {
+                let due = table.places.len() as f64 * f64::from(*weight) / total;
+                assert!(*count > 0 && (f64::from(*count) - due).abs() <= 3.0, "{count} of {due}");
+            }
+        }
+    }
+
+    #[test]
+    fn few_keys_of_others_move() {
+        for seed in 0..10 {
+            let mut random = Random::new(seed);
+            let all = names(4 + random.below(20));
+            let gone = random.below(all.len());
+            let mut fewer = all.clone();
+            fewer.remove(gone);
+            let (before, after) = (table(&all), table(&fewer));
+            let mut moved = 0;
+            for key in 0..5000 {
+                let key = format!("key-{key}");
+                let (was, is) = (&all[home(&before, &key)].0, &fewer[home(&after, &key)].0);
+                moved += usize::from(*was != all[gone].0 && was != is);
+            }
+            assert!(moved < 5000 * 4 / 100, "seed {seed}: {moved} of 5000 keys of others moved");
+        }
+    }
+
+    #[test]
+    fn a_failure_moves_its_own_keys_to_all_others() {
+        let table = table(&names(5));
+        let mut counts = [0; 5];
+        for key in 0..5000 {
+            let key = format!("key-{key}");
+            let verdict = |number| if number == 2 { Verdict::Skip } else { Verdict::Take };
+            let now = table.next(key.as_bytes(), verdict).expect("four are left");
+            match home(&table, &key) {
+                2 => counts[now] += 1,
+                home => assert_eq!(home, now),
+            }
+        }
+        assert!([0, 1, 3, 4].iter().all(|other| (180..320).contains(&counts[*other])), "{counts:?}");
+    }
+
+    #[test]
+    fn bounds() {
+        assert_eq!(Maglev::new(&[]).next(b"k", |_| Verdict::Take), None);
+        let many = table(&names(300));
+        let last = many.next(b"k", |number| if number == 299 { Verdict::Take } else { Verdict::Again });
+        assert_eq!(last, Some(299));
+        let mut asked = std::collections::BTreeSet::new();
+        let none = many.next(b"k", |number| if asked.insert(number) { Verdict::Skip } else { Verdict::Again });
+        assert_eq!((none, asked.len()), (None, 300));
+        let mut turned = names(300);
+        turned.reverse();
+        let other = table(&turned);
+        assert!((0..300).all(|key| {
+            let key = format!("key-{key}");
+            home(&many, &key) == 299 - home(&other, &key)
+        }));
+    }
+}

@@ -111,7 +111,10 @@ impl Group {
         // What is parked may be out of date, and those that were found out may make a panic.
         self.survey(ask.now);
         match self.look_through(ask, tried) {
-            Picked::None => self.opens_in(tried, ask.now).map_or(Picked::None, Picked::Open),
+            // A request that was tried has an answer of its own: the circuits of others are not the reason.
+            Picked::None if ask.tried.is_empty() => {
+                self.opens_in(ask.now).map_or(Picked::None, Picked::Open)
+            }
             picked => picked,
         }
     }
@@ -341,11 +344,11 @@ impl Group {
         })
     }
 
-    /// When the first circuit of those not tried may be tried again.
-    fn opens_in(&self, tried: &Tried, now: u64) -> Option<Duration> {
+    /// When the first circuit may be tried again.
+    fn opens_in(&self, now: u64) -> Option<Duration> {
         let seated = self.rules.parts.iter().flat_map(|part| &part.members);
-        let untried = seated.map(|index| *index as usize).filter(|index| !tried.contains(*index));
-        let open = untried.filter_map(|index| {
+        let open = seated.filter_map(|index| {
+            let index = *index as usize;
             match self.shared[index].usable(&self.rules.endpoints[index].health, now) {
                 Usable::Open { until } => Some(until.saturating_sub(now)),
                 _ => None,

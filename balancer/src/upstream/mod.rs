@@ -67,7 +67,7 @@ pub enum Picked {
     Endpoint(usize),
     /// Those that could be used are at `max_conns`.
     Full,
-    /// Their circuits are open (503), for so long.
+    /// All that could be used have an open circuit (503), for so long. Only a first try hears it.
     Open(Duration),
     /// There is none, or all were tried.
     None,
