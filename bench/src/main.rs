@@ -58,9 +58,9 @@ enum Command {
     },
     /// The origin.
     Origin {
-        /// Where to listen.
-        #[arg(long)]
-        listen: SocketAddr,
+        /// Where to listen, ADDRESS:PORT or ADDRESS:PORT/MILLISECONDS with a delay of every answer; may be repeated.
+        #[arg(long, required = true)]
+        listen: Vec<origin::Place>,
     },
     /// The raw relay, the floor of what a proxy can cost.
     Relay {
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
         Command::Report { directory } => report::write(&directory).map(|summary| println!("{summary}")),
         Command::Smoke(options) => smoke::run(&options),
         Command::Peers { command } => peers::run(&command),
-        Command::Origin { listen } => origin::serve(listen).map_err(text),
+        Command::Origin { listen } => origin::serve(&listen).map_err(text),
         Command::Relay { listen, origin } => relay::serve(listen, origin).map_err(text),
         Command::Load(options) => load::run(&options).map_err(text).and_then(|measured| {
             let line = serde_json::to_string(&measured).map_err(|error| error.to_string())?;

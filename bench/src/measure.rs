@@ -10,6 +10,7 @@ use crate::child::{Child, OWN};
 use crate::histogram::Histogram;
 use crate::load::Measured;
 use crate::network::{Addresses, Network};
+use crate::origin::Place;
 use crate::procfs;
 use crate::row::{Machine, Measure, Quantiles, Row, SCHEMA};
 use crate::scenario::{Case, Mode};
@@ -163,11 +164,15 @@ impl Bench {
         fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
         let own = OWN.to_owned();
         let addresses = self.network.addresses()?;
-        let origin_command = [own.clone(), "origin".to_owned(), format!("--listen={}", addresses.origin)];
+        let mut origin_command = vec![own.clone(), "origin".to_owned()];
+        let listeners = addresses.origins.iter().zip(task.case.delays_millis);
+        origin_command.extend(listeners.map(|(address, delay_millis)| {
+            format!("--listen={}", Place { address: *address, delay_millis: *delay_millis })
+        }));
         let origin = self.start("origin", &origin_command, self.load_core, &directory)?;
         let places = Places {
             listen: addresses.proxy,
-            origin: addresses.origin,
+            origins: addresses.origins,
             metrics: addresses.metrics,
             core: self.proxy_core,
             directory: &directory,
@@ -235,6 +240,9 @@ impl Bench {
         ];
         arguments.extend(case.arguments.iter().map(|argument| (*argument).to_owned()));
         arguments.extend(task.rate.map(|(rate, _)| format!("--rate={rate}")));
+        if case.several_origins() {
+            arguments.push(format!("--counts={}", addresses.origins[0]));
+        }
         if let Mode::Idle(seconds) = case.mode {
             arguments.push(format!("--idle={}", seconds.min(task.times.1.max(0.2) * 5.0)));
         }
@@ -258,6 +266,10 @@ fn fill(row: &mut Row, task: &Task, measured: &Measured, connections: usize) {
     row.generator_cpu_ns = measured.generator_cpu_ns;
     row.generator_idle_percent = measured.generator_idle_percent;
     row.steal_percent = measured.steal_percent;
+    if task.case.several_origins() {
+        row.origin_delays_ms = task.case.delays_millis.to_vec();
+        row.origin_requests.clone_from(&measured.origin_requests);
+    }
     row.void = verdict(measured, task.measure, connections);
     if task.measure == Measure::Idle {
         row.connections_held = Some(measured.held);
@@ -359,5 +371,12 @@ mod tests {
         let task = Task { case: idle, ..task };
         assert_eq!(task.connections(Kind::Nginx, 20_000), 10_000);
         assert_eq!(task.connections(Kind::Relay, 20_000), 9750);
+        let several = CASES.iter().find(|case| case.name == "S20").expect("a case");
+        let measured = Measured { origin_requests: vec![7, 5, 6], ..measured };
+        let task = Task { case: several, measure: Measure::Rate, ..task };
+        let mut row = Row::default();
+        fill(&mut row, &task, &measured, 64);
+        assert_eq!((row.origin_delays_ms, row.origin_requests), (vec![1, 500, 1], vec![7, 5, 6]));
+        assert_eq!(row.latency_buckets_ns, [(1_000_000, 1000)]);
     }
 }

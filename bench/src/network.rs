@@ -25,11 +25,16 @@ pub struct Network {
     next: Cell<u16>,
 }
 
+/// How many addresses the origin has; most scenarios use the first alone.
+pub const ORIGINS: usize = 3;
+/// Ports of one measurement: the origin's, the proxy's, its metrics'.
+const PORTS_EACH: u16 = ORIGINS as u16 + 2;
+
 /// Where the servers of one measurement listen.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
     /// The origin.
-    pub origin: SocketAddr,
+    pub origins: [SocketAddr; ORIGINS],
     /// The proxy.
     pub proxy: SocketAddr,
     /// The proxy's metrics.
@@ -53,18 +58,20 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// When not even three free ports can be found.
+    /// When not even these few free ports can be found.
     pub fn addresses(&self) -> Result<Addresses, String> {
         let ports = match self.namespace {
             Some(_) => {
                 let first = self.next.get();
-                self.next.set(if first + 6 < PORTS.end { first + 3 } else { PORTS.start });
-                [first, first + 1, first + 2]
+                let after = first + PORTS_EACH;
+                self.next.set(if after + PORTS_EACH <= PORTS.end { after } else { PORTS.start });
+                std::array::from_fn(|index| first + index as u16)
             }
             None => free_ports().map_err(|error| format!("no free port: {error}"))?,
         };
-        let [origin, proxy, metrics] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        Ok(Addresses { origin, proxy, metrics })
+        let ports: [u16; PORTS_EACH as usize] = ports;
+        let [proxy, metrics, origins @ ..] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        Ok(Addresses { origins, proxy, metrics })
     }
 
     /// What a row says of it.
@@ -86,11 +93,11 @@ impl Drop for Network {
     }
 }
 
-/// Three ports that were free a moment ago.
-fn free_ports() -> std::io::Result<[u16; 3]> {
+/// Ports that were free a moment ago.
+fn free_ports<const COUNT: usize>() -> std::io::Result<[u16; COUNT]> {
     let listeners: Vec<TcpListener> =
-        (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
-    let mut ports = [0; 3];
+        (0..COUNT).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
+    let mut ports = [0; COUNT];
     for (port, listener) in ports.iter_mut().zip(&listeners) {
         *port = listener.local_addr()?.port();
     }

@@ -3,11 +3,16 @@
 //! Answers are made once per path and shared, so that a request costs a lookup and a send. A request body that is not
 //! what the generator sent is answered with 400, which the generator counts as an error: a proxy that damages uploads
 //! is found as surely as one that damages downloads. Slow answers wait in a heap, not in a thread.
+//!
+//! It may listen in several places, each with a delay of its own: several origins, of which one is slow. It counts what
+//! each gets and says so at [`wire::COUNTS`]; the client cannot tell, since a slow try that lost has no answer.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -17,6 +22,8 @@ use crate::wire::{self, Asked};
 
 /// Room for what a connection has received and not yet read.
 const INPUT_BYTES: usize = 64 * 1024;
+/// Pages of counts that it makes: each is leaked, and the harness asks for two.
+const COUNT_PAGES_MAX: usize = 1024;
 /// Answers kept ready; more different paths than the harness ever asks for.
 const ANSWERS_MAX: usize = 4096;
 
@@ -36,32 +43,77 @@ struct Connection {
     stage: Stage,
     /// Tells a connection from a later one in the same lane, for the slow answers.
     number: u64,
+    /// Which listener it came by.
+    listener: usize,
+}
+
+/// Where the origin listens, and how long every answer takes there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Where.
+    pub address: SocketAddr,
+    /// Delay of every answer, in milliseconds.
+    pub delay_millis: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.address, self.delay_millis)
+    }
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    /// Reads `127.0.0.1:80`, or `127.0.0.1:80/500` with a delay in milliseconds.
+    fn from_str(text: &str) -> Result<Place, String> {
+        let (address, delay) = text.split_once('/').unwrap_or((text, "0"));
+        let address = address.parse().map_err(|error| format!("{address}: {error}"))?;
+        let delay_millis = delay.parse().map_err(|error| format!("{delay}: {error}"))?;
+        if delay_millis > wire::DELAY_MILLIS_MAX {
+            return Err(format!("{delay}: at most {} ms", wire::DELAY_MILLIS_MAX));
+        }
+        Ok(Place { address, delay_millis })
+    }
+}
+
+struct Listener {
+    lane: LaneId,
+    delay_millis: u32,
+    requests: u64,
 }
 
 struct Origin {
     ring: Ring,
+    listeners: Vec<Listener>,
     connections: Vec<Option<Connection>>,
     answers: HashMap<(u64, u32, bool), &'static [u8]>,
     delayed: BinaryHeap<Reverse<(Instant, LaneId, u64)>>,
     opened: u64,
+    count_pages: usize,
 }
 
-/// Serves on `address` until the process ends.
+/// Serves at all of `places` until the process ends.
 ///
 /// # Errors
 ///
-/// When the address cannot be bound or io_uring is missing.
-pub fn serve(address: SocketAddr) -> io::Result<()> {
+/// When an address cannot be bound or io_uring is missing.
+pub fn serve(places: &[Place]) -> io::Result<()> {
     let mut ring = Ring::new()?;
-    let socket = listen(address)?;
-    let listener = ring.open(socket, 0);
-    ring.accept(listener);
+    let mut listeners = Vec::new();
+    for place in places {
+        let lane = ring.open(listen(place.address)?, 0);
+        ring.accept(lane);
+        listeners.push(Listener { lane, delay_millis: place.delay_millis, requests: 0 });
+    }
     let mut origin = Origin {
         ring,
+        listeners,
         connections: Vec::new(),
         answers: HashMap::new(),
         delayed: BinaryHeap::new(),
         opened: 0,
+        count_pages: 0,
     };
     let mut events = Vec::with_capacity(1024);
     loop {
@@ -91,13 +143,16 @@ pub fn listen(address: SocketAddr) -> io::Result<Socket> {
 impl Origin {
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Accepted(descriptor) => {
+            Event::Accepted(listener, descriptor) => {
+                let listener = self.listeners.iter().position(|known| known.lane == listener);
+                let listener = listener.expect("listeners alone accept");
                 let lane = self.ring.open(Socket::from(descriptor), INPUT_BYTES);
                 if self.connections.len() <= lane {
                     self.connections.resize_with(lane + 1, || None);
                 }
                 self.opened += 1;
-                self.connections[lane] = Some(Connection { stage: Stage::Head, number: self.opened });
+                self.connections[lane] =
+                    Some(Connection { stage: Stage::Head, number: self.opened, listener });
                 self.ring.recv(lane);
             }
             Event::Received(lane, 0) | Event::Failed(lane) => self.close(lane),
@@ -140,7 +195,12 @@ impl Origin {
                         Ok(None) => return self.receive(lane),
                         Ok(Some(seen)) if seen.coded => return self.answer(lane, BAD, true),
                         Ok(Some(seen)) => {
-                            let asked = input.split(|byte| *byte == b' ').nth(1).and_then(wire::parse_target);
+                            let target = input.split(|byte| *byte == b' ').nth(1);
+                            if target == Some(wire::COUNTS.as_bytes()) {
+                                let page = self.counts();
+                                return self.answer(lane, page, true);
+                            }
+                            let asked = target.and_then(wire::parse_target);
                             let left = seen.content_length.unwrap_or(0);
                             connection.stage = Stage::Body { asked, left, offset: 0, close: seen.close };
                             self.ring.consume(lane, seen.head_bytes);
@@ -176,11 +236,14 @@ impl Origin {
     fn respond(&mut self, lane: LaneId, asked: Option<Asked>, close: bool) {
         let Some(asked) = asked else { return self.answer(lane, NOT_FOUND, close) };
         let Some(answer) = self.prepared(asked, close) else { return self.answer(lane, BAD, true) };
-        if asked.slow_millis == 0 {
+        let connection = self.connections[lane].as_mut().expect("it has just asked");
+        let listener = &mut self.listeners[connection.listener];
+        listener.requests += 1;
+        let delay = Duration::from_millis(u64::from(asked.slow_millis) + u64::from(listener.delay_millis));
+        if delay.is_zero() {
             return self.answer(lane, answer, close);
         }
-        let at = Instant::now() + Duration::from_millis(asked.slow_millis.into());
-        let connection = self.connections[lane].as_mut().expect("it has just asked");
+        let at = Instant::now() + delay;
         connection.stage = Stage::Waiting { answer, close };
         self.delayed.push(Reverse((at, lane, connection.number)));
         if !self.ring.full(lane) {
@@ -216,6 +279,18 @@ impl Origin {
         }
     }
 
+    /// How many requests each listener has got, a line each.
+    fn counts(&mut self) -> &'static [u8] {
+        if self.count_pages >= COUNT_PAGES_MAX {
+            return BAD;
+        }
+        self.count_pages += 1;
+        let body: String = self.listeners.iter().map(|listener| format!("{}\n", listener.requests)).collect();
+        let length = body.len();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+        head.into_bytes().leak()
+    }
+
     /// The answer's bytes, made on the first asking. `None` past [`ANSWERS_MAX`].
     fn prepared(&mut self, asked: Asked, close: bool) -> Option<&'static [u8]> {
         let key = (asked.bytes, asked.variant, close);
@@ -237,5 +312,29 @@ impl Origin {
         let answer: &'static [u8] = answer.leak();
         self.answers.insert(key, answer);
         Some(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places() {
+        let check = |text: &str, expected: Option<(&str, u32)>| {
+            let expected = expected.map(|(address, delay_millis)| {
+                let address = address.parse().expect("an address");
+                Place { address, delay_millis }
+            });
+            let got = text.parse::<Place>().ok();
+            assert_eq!(got, expected, "{text}");
+            assert!(got.is_none_or(|place| place.to_string().parse() == Ok(place)), "{text}");
+        };
+        check("127.0.0.1:80", Some(("127.0.0.1:80", 0)));
+        check("127.0.0.1:80/500", Some(("127.0.0.1:80", 500)));
+        check("[::1]:80/1", Some(("[::1]:80", 1)));
+        check("127.0.0.1:80/", None);
+        check("127.0.0.1:80/60001", None); // longer than any answer may take
+        check("127.0.0.1/5", None);
     }
 }

@@ -36,8 +36,8 @@ pub enum Event {
     Received(LaneId, usize),
     /// An operation of this lane failed.
     Failed(LaneId),
-    /// A listener got a connection.
-    Accepted(OwnedFd),
+    /// This listener got a connection.
+    Accepted(LaneId, OwnedFd),
 }
 
 struct Lane {
@@ -282,7 +282,7 @@ impl Ring {
             (SEND, Ok(_)) => events.push(Event::Sent(lane)),
             (CONNECT, Ok(_)) => events.push(Event::Connected(lane)),
             (_, Ok(accepted)) => {
-                events.push(Event::Accepted(own(accepted)));
+                events.push(Event::Accepted(lane, own(accepted)));
                 if !more {
                     self.accept(lane);
                 }

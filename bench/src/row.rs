@@ -135,6 +135,12 @@ pub struct Row {
     pub bytes_per_connection: Option<f64>,
     /// Idle connections held.
     pub connections_held: Option<u64>,
+    /// Delays of the origins in milliseconds, where the subject chose between several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub origin_delays_ms: Vec<u32>,
+    /// Requests that reached each of them in the window: the tries, hedged and repeated ones among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub origin_requests: Vec<u64>,
     /// Growth of the subject's ring counters per request.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub ring_per_request: BTreeMap<String, f64>,
@@ -179,6 +185,33 @@ pub struct Quantiles {
     pub p999: f64,
     /// The longest.
     pub max: f64,
+}
+
+impl Row {
+    /// Whether the subject chose between several origins: the tail of its latency is what is compared then.
+    pub fn is_tail(&self) -> bool {
+        !self.origin_delays_ms.is_empty()
+    }
+
+    /// Requests meant for the window (fixed rates alone).
+    fn asked(&self) -> Option<f64> {
+        let asked: u64 = self.latency_buckets_ns.iter().map(|(_, count)| count).sum();
+        (asked > 0).then_some(asked as f64)
+    }
+
+    /// Tries that reached the slowest origin, per request of the client.
+    pub fn slow_share(&self) -> Option<f64> {
+        let origins = self.origin_delays_ms.iter().zip(&self.origin_requests);
+        let (_, count) = origins.max_by_key(|(delay, _)| **delay)?;
+        Some(*count as f64 / self.asked()?)
+    }
+
+    /// Tries that reached any origin, per request of the client: what hedging and retries add.
+    pub fn tries_per_request(&self) -> Option<f64> {
+        let tries: u64 = self.origin_requests.iter().sum();
+        let asked = self.asked()?;
+        (tries > 0).then(|| tries as f64 / asked)
+    }
 }
 
 impl Quantiles {
@@ -231,6 +264,25 @@ pub fn read(directory: &Path) -> Result<Vec<Row>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares() {
+        let check = |delays: &[u32], requests: &[u64], asked: u64, expected: (Option<f64>, Option<f64>)| {
+            let row = Row {
+                origin_delays_ms: delays.to_vec(),
+                origin_requests: requests.to_vec(),
+                latency_buckets_ns: vec![(1000, asked)],
+                ..Row::default()
+            };
+            assert_eq!((row.slow_share(), row.tries_per_request()), expected, "{delays:?} {requests:?}");
+        };
+        check(&[1, 500, 1], &[50, 10, 40], 100, (Some(0.1), Some(1.0)));
+        check(&[1, 500, 1], &[50, 50, 50], 100, (Some(0.5), Some(1.5))); // hedged
+        check(&[1, 500, 1], &[50, 0, 50], 100, (Some(0.0), Some(1.0)));
+        check(&[1, 500, 1], &[], 100, (None, None)); // the origin did not say
+        check(&[1, 500, 1], &[1, 1, 1], 0, (None, None));
+        check(&[], &[], 100, (None, None));
+    }
 
     #[test]
     fn rows_come_back() {

@@ -22,7 +22,7 @@ const RATES_PERCENT: [u32; 2] = [50, 80];
 /// What to run.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Options {
-    /// Scenarios or cases, separated by commas, or `all`: S1 to S11, S15, S16.
+    /// Scenarios or cases, separated by commas, or `all`: S1 to S11, S15, S16, S20.
     #[arg(default_value = "S1")]
     pub scenarios: String,
     /// Blocks: in each, every subject is measured once.
@@ -31,10 +31,10 @@ pub struct Options {
     /// Subjects, separated by commas; NAME-b is a second copy.
     #[arg(long, default_value = subject::DEFAULT)]
     pub subjects: String,
-    /// Length of a measured window, in seconds.
+    /// Length of a measured window, in seconds; S20 takes at least 10.
     #[arg(long, default_value_t = 3.0)]
     pub window: f64,
-    /// Warm-up before it, in seconds.
+    /// Warm-up before it, in seconds; S20 takes at least 2, so that ewma has learnt.
     #[arg(long, default_value_t = 1.0)]
     pub warm_up: f64,
     /// Blocks at each fixed rate (S1, S5, S9); a quarter of the blocks where it is not given, 0 for none.
@@ -55,6 +55,17 @@ pub struct Options {
     /// Folder with the built programs.
     #[arg(long)]
     pub target: Option<PathBuf>,
+    /// Times as given, even where a case asks for longer ones: for runs that only look whether answers are right.
+    #[arg(skip)]
+    pub short: bool,
+}
+
+impl Options {
+    /// Warm-up and window of a case, in seconds.
+    fn times(&self, case: &Case) -> (f64, f64) {
+        let (warm_up, window) = if self.short { (0.0, 0.0) } else { case.times_min };
+        (self.warm_up.max(warm_up), self.window.max(window))
+    }
 }
 
 /// A subject with its program.
@@ -67,7 +78,14 @@ type Ready = (Subject, Program);
 /// A wrong list, a machine that lacks what is needed, or an interruption.
 pub fn run(options: &Options) -> Result<(PathBuf, Vec<Row>), String> {
     let cases = scenario::select(&options.scenarios)?;
-    let subjects = subject::parse_list(&options.subjects)?;
+    let mut subjects = subject::parse_list(&options.subjects)?;
+    subjects.retain(|subject| cases.iter().any(|case| !subject.kind.is_idle_copy(case)));
+    if subjects.is_empty() {
+        return Err(format!(
+            "none of {} differs from its sibling in {}",
+            options.subjects, options.scenarios
+        ));
+    }
     let bench = set_up(options)?;
     let out = options.out.clone().unwrap_or_else(default_folder);
     fs::create_dir_all(&out).map_err(|error| format!("{}: {error}", out.display()))?;
@@ -170,7 +188,7 @@ impl Run<'_> {
         rate: Option<(f64, Option<u32>)>,
         block: (usize, usize),
     ) -> Task<'c> {
-        Task { case, measure, rate, times: (self.options.warm_up, self.options.window), block }
+        Task { case, measure, rate, times: self.options.times(case), block }
     }
 
     fn all(&mut self, cases: &[Case], ready: &[Ready]) -> Result<(), String> {

@@ -4,7 +4,7 @@
 
 use crate::measure::Scratch;
 use crate::row::Measure;
-use crate::run;
+use crate::{run, subject};
 
 /// What to look at.
 #[derive(clap::Args, Clone, Debug)]
@@ -13,11 +13,14 @@ pub struct Options {
     #[arg(long, default_value = "all")]
     pub scenarios: String,
     /// Subjects, separated by commas; those that are not installed are skipped and named.
-    #[arg(long, default_value = "ringway,relay,nginx,nginx-tuned,haproxy,haproxy-tuned,pingora,monoio-http")]
+    #[arg(long, default_value = subject::EACH)]
     pub subjects: String,
     /// Length of a window, in seconds.
     #[arg(long, default_value_t = 0.2)]
     pub window: f64,
+    /// Folder with the built programs.
+    #[arg(long)]
+    pub target: Option<std::path::PathBuf>,
 }
 
 /// Runs one block of everything.
@@ -38,7 +41,8 @@ pub fn run(options: &Options) -> Result<(), String> {
         out: Some(scratch.0.join("rows")),
         proxy_core: 0,
         load_core: 1,
-        target: None,
+        target: options.target.clone(),
+        short: true,
     };
     let (_, rows) = run::run(&run_options)?;
     let mut failures = Vec::new();

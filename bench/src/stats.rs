@@ -27,6 +27,12 @@ pub struct Ratio {
 }
 
 impl Ratio {
+    /// The same the other way round: peer / ours.
+    pub fn inverse(&self) -> Ratio {
+        let interval = self.interval.map(|(low, high)| (1.0 / high, 1.0 / low));
+        Ratio { mean: 1.0 / self.mean, interval, blocks: self.blocks }
+    }
+
     /// Whether the interval excludes 1.
     pub fn decided(&self) -> bool {
         self.interval.is_some_and(|(low, high)| low > 1.0 || high < 1.0)
@@ -127,6 +133,10 @@ mod tests {
         near(low, 0.6839);
         near(high, 0.9334);
         assert!(three.decided() && !three.within(0.02));
+        let inverse = three.inverse();
+        near(inverse.mean, 1.0 / 0.798_96);
+        near(inverse.interval.expect("three blocks").0, 1.0 / 0.9334);
+        near(inverse.interval.expect("three blocks").1, 1.0 / 0.6839);
         assert!(paired_ratio(&[(1.0, 1.0), (1.001, 1.0), (0.999, 1.0)]).expect("pairs").within(0.02));
     }
 

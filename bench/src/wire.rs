@@ -8,6 +8,7 @@
 //! | `/bytes/N?v=V` | N bytes of variant V; a POST's body must be variant V too |
 //! | `/slow/MS/N?v=V` | the same, after MS milliseconds |
 //! | `/r/I/...` | route number I of the many-routes scenarios, then as above |
+//! | `/counts` | how many requests each listener of the origin has got, a number per line |
 
 use std::sync::OnceLock;
 
@@ -21,6 +22,10 @@ const STRIDE: usize = 4099;
 pub const VARIANTS: u32 = 16;
 /// Largest body that the origin makes, in bytes.
 pub const BODY_BYTES_MAX: u64 = 64 << 20;
+/// Where the origin says how many requests each of its listeners has got; these are not counted.
+pub const COUNTS: &str = "/counts";
+/// Longest delay of an answer, in milliseconds.
+pub const DELAY_MILLIS_MAX: u32 = 60_000;
 /// Longest head that the harness reads, in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
@@ -91,7 +96,7 @@ pub fn parse_target(target: &[u8]) -> Option<Asked> {
     let sized = match rest.strip_prefix(b"/slow/") {
         Some(slow) => {
             let (millis, after) = number(slow)?;
-            slow_millis = u32::try_from(millis).ok().filter(|millis| *millis <= 60_000)?;
+            slow_millis = u32::try_from(millis).ok().filter(|millis| *millis <= DELAY_MILLIS_MAX)?;
             after.strip_prefix(b"/")?
         }
         None => rest.strip_prefix(b"/bytes/")?,

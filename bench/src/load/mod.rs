@@ -79,6 +79,9 @@ pub struct Options {
     /// Address of a Prometheus page whose ring counters are read at both ends of the window.
     #[arg(long)]
     pub metrics: Option<SocketAddr>,
+    /// Address of the origin whose counts of requests are read at both ends of the window.
+    #[arg(long)]
+    pub counts: Option<SocketAddr>,
     /// How long to wait for the proxy's first right answer.
     #[arg(long, default_value_t = 10.0)]
     pub patience: f64,
@@ -127,6 +130,8 @@ pub struct Measured {
     pub held: u64,
     /// What counters of the metrics page grew by.
     pub counters: BTreeMap<String, f64>,
+    /// Requests that reached the origin within the window, by its listeners, where it was asked.
+    pub origin_requests: Vec<u64>,
 }
 
 /// Runs the generator.
@@ -241,6 +246,12 @@ impl<'a> Drive<'a> {
         }
     }
 
+    /// What proxy and origin have counted so far; read just outside the window, since nothing is sent meanwhile.
+    fn pages(&self) -> (scrape::Counters, Vec<u64>) {
+        let origins = self.options.counts.map(scrape::read_origins).unwrap_or_default();
+        (self.options.metrics.map(scrape::read).unwrap_or_default(), origins)
+    }
+
     fn errors(&self) -> u64 {
         self.measured.errors.values().sum()
     }
@@ -284,14 +295,14 @@ impl<'a> Drive<'a> {
         self.window = (begin, begin + Duration::from_secs_f64(self.options.window));
         let mut next = Instant::now();
         let mut before = None;
-        let mut pages = scrape::Counters::default();
+        let mut pages = (scrape::Counters::default(), Vec::new());
         let mut outcomes = Vec::new();
         loop {
             let now = Instant::now();
             let phase = self.phase;
             match phase {
                 Phase::WarmUp if now >= self.window.0 => {
-                    pages = self.options.metrics.map(scrape::read).unwrap_or_default();
+                    pages = self.pages();
                     // Children that were started during the warm-up belong to it, too.
                     self.family = self.options.watch.map(procfs::family).unwrap_or_default();
                     let sample = self.sample();
@@ -302,8 +313,9 @@ impl<'a> Drive<'a> {
                 Phase::Window if now >= self.window.1 => {
                     let after = self.sample();
                     let before = before.as_ref().expect("the window began");
-                    let pages_after = self.options.metrics.map(scrape::read).unwrap_or_default();
-                    self.measured.counters = scrape::growth(&pages, &pages_after);
+                    let pages_after = self.pages();
+                    self.measured.counters = scrape::growth(&pages.0, &pages_after.0);
+                    self.measured.origin_requests = scrape::growth_of_origins(&pages.1, &pages_after.1);
                     self.take_samples(before, &after);
                     self.phase = Phase::Tail;
                 }

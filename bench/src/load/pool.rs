@@ -199,7 +199,7 @@ impl Pool {
 
     fn on_event(&mut self, event: Event) -> Option<Outcome> {
         match event {
-            Event::Accepted(_) => None,
+            Event::Accepted(..) => None,
             Event::Connected(lane) => {
                 let index = self.owners[lane];
                 self.connections[index].stage = Stage::Idle;

@@ -6,6 +6,7 @@ mod plots;
 mod summary;
 mod svg;
 mod table;
+mod tail;
 
 use std::fs;
 use std::path::Path;
@@ -14,6 +15,8 @@ use crate::row::{self, Row};
 
 /// What a second copy of ours may differ from ours: wider, and the run's ratios mean nothing.
 pub const NOISE_SHARE_MAX: f64 = 0.02;
+/// What p99 of a subject that avoids a slow origin may be of ours in turn.
+pub const TAIL_SHARE_MAX: f64 = 0.1;
 
 /// Writes the report into `directory` and gives its text.
 ///

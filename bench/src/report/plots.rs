@@ -15,10 +15,14 @@ pub fn draw(summary: &Summary) -> Vec<(String, String, String)> {
         ("cpu.svg".to_owned(), "CPU per request".to_owned(), bars(summary)),
     ];
     for case in &summary.cases {
-        for rate in &case.rates {
+        for rate in case.rates.iter().chain(&case.tail) {
+            let (place, load) = match rate.percent {
+                Some(percent) => (format!("-{percent}"), format!("{percent} % load")),
+                None => (String::new(), format!("{:.0} requests/s", rate.rate)),
+            };
             plots.push((
-                format!("latency-{}-{}.svg", case.name, rate.percent),
-                format!("{}: latency at {} % load", case.name, rate.percent),
+                format!("latency-{}{place}.svg", case.name),
+                format!("{}: latency at {load}", case.name),
                 curves(case, rate),
             ));
         }
@@ -26,7 +30,7 @@ pub fn draw(summary: &Summary) -> Vec<(String, String, String)> {
     plots
 }
 
-/// One colour per subject, told apart by people who do not see red and green (Okabe and Ito).
+/// One colour per subject, told apart by people who do not see red and green (Okabe and Ito; Tol).
 fn color(name: &str) -> &'static str {
     match name {
         "ringway" => "#0072b2",
@@ -38,13 +42,20 @@ fn color(name: &str) -> &'static str {
         "haproxy" => "#e69f00",
         "pingora" => "#d55e00",
         "monoio-http" => "#cc79a7",
-        _ => INK,
+        "ringway-ewma" => "#332288",
+        "ringway-hedge" => "#88ccee",
+        "ringway-least-conn" => "#117733",
+        "ringway-p2c" => "#aa4499",
+        "nginx-least-conn" => "#999933",
+        "haproxy-leastconn" => "#882255",
+        _ => name.strip_suffix("-b").map_or(INK, color),
     }
 }
 
 fn ratios(summary: &Summary) -> String {
     let mut lines = Vec::new();
-    for case in &summary.cases {
+    // Where tails are compared the ratios are of another kind, and hundreds apart: they have their table and curves.
+    for case in summary.cases.iter().filter(|case| case.tail.is_none()) {
         for one in &case.subjects {
             if let Some(ratio) = one.ratio {
                 lines.push((case, &one.name, ratio));
@@ -159,10 +170,9 @@ fn curves(case: &CaseSummary, rate: &RateSummary) -> String {
     let y = |micros: f64| {
         height - bottom - (height - top - bottom) * (micros.max(low) / low).ln() / (high / low).ln()
     };
-    let title = format!(
-        "{}: latency at {:.0} requests/s ({} % of the slowest gateway)",
-        case.name, rate.rate, rate.percent
-    );
+    let share =
+        rate.percent.map_or(String::new(), |percent| format!(" ({percent} % of the slowest gateway)"));
+    let title = format!("{}: latency at {:.0} requests/s{share}", case.name, rate.rate);
     let mut page = Page::new(width, height, &title);
     page.text(
         16.0,

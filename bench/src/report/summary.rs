@@ -27,6 +27,8 @@ pub struct CaseSummary {
     pub subjects: Vec<SubjectSummary>,
     /// Latencies at fixed shares of the slowest capacity: percent, rate, by subject.
     pub rates: Vec<RateSummary>,
+    /// The latencies of the case itself, where the subjects chose between origins (S20).
+    pub tail: Option<RateSummary>,
     /// Whether the second copy of ours says that the run may be trusted; `None` without one.
     pub noise: Option<Ratio>,
 }
@@ -40,7 +42,7 @@ pub struct SubjectSummary {
     pub absent: Option<String>,
     /// Median CPU time per request in microseconds.
     pub cpu_us: Option<f64>,
-    /// Base against it: CPU per request, or memory per connection. `None` for the base itself.
+    /// Base against it: CPU per request, memory per connection, or p99 (S20). `None` for the base itself.
     pub ratio: Option<Ratio>,
     /// Median requests per second.
     pub requests_per_s: Option<f64>,
@@ -58,14 +60,18 @@ pub struct SubjectSummary {
     pub blocks: usize,
     /// Reasons of those that do not.
     pub void: Vec<String>,
+    /// Median of the tries that reached the slow origin, per request (S20).
+    pub slow_share: Option<f64>,
+    /// Median of the tries per request (S20).
+    pub tries_per_request: Option<f64>,
     /// Median ring counters per request.
     pub ring: Vec<(String, f64)>,
 }
 
 /// Latencies at one rate.
 pub struct RateSummary {
-    /// Percent of the slowest capacity.
-    pub percent: u32,
+    /// Percent of the slowest capacity; `None` where the case itself is a fixed rate.
+    pub percent: Option<u32>,
     /// Requests per second.
     pub rate: f64,
     /// Subject, quantiles of all blocks together, their histogram.
@@ -107,8 +113,22 @@ impl Summary {
 
 /// The order in tables and plots: ours, the floor, the peers; a second copy after its first.
 fn rank(name: &str) -> usize {
-    const ORDER: [&str; 8] =
-        ["ringway", "relay", "nginx", "nginx-tuned", "haproxy", "haproxy-tuned", "pingora", "monoio-http"];
+    const ORDER: [&str; 14] = [
+        "ringway",
+        "ringway-ewma",
+        "ringway-hedge",
+        "ringway-least-conn",
+        "ringway-p2c",
+        "relay",
+        "nginx",
+        "nginx-tuned",
+        "nginx-least-conn",
+        "haproxy",
+        "haproxy-tuned",
+        "haproxy-leastconn",
+        "pingora",
+        "monoio-http",
+    ];
     let plain = name.strip_suffix("-b").unwrap_or(name);
     ORDER.iter().position(|known| *known == plain).unwrap_or(ORDER.len())
 }
@@ -139,14 +159,18 @@ fn case(rows: &[&Row]) -> CaseSummary {
         title: rows[0].title.clone(),
         measure: measure.map(|row| row.measure).unwrap_or_default(),
         rates: rates(&names, rows),
+        tail: rows.iter().any(|row| row.is_tail()).then(|| merged(None, &names, rows)),
         base,
         subjects,
         noise,
     }
 }
 
-/// What is compared: CPU per request, or memory per connection.
+/// What is compared: CPU per request, memory per connection, or p99 where the subjects chose between origins.
 fn figure(row: &Row) -> Option<f64> {
+    if row.is_tail() {
+        return row.latency_us.map(|latency| latency.p99);
+    }
     row.bytes_per_connection.or(row.cpu_us_per_request)
 }
 
@@ -187,6 +211,8 @@ fn subject(name: &str, base: &str, rows: &[&Row]) -> SubjectSummary {
         body_mb_per_s: middle(&|row| row.body_mb_per_s),
         connections_per_s: middle(&|row| row.connections_per_s),
         bytes_per_connection: middle(&|row| row.bytes_per_connection),
+        slow_share: middle(&Row::slow_share),
+        tries_per_request: middle(&Row::tries_per_request),
         load_bound: valid.iter().filter(|row| row.load_bound).count(),
         blocks: valid.len(),
         void: of(name)
@@ -207,38 +233,35 @@ fn rates(names: &[&str], rows: &[&Row]) -> Vec<RateSummary> {
     let mut percents: Vec<u32> = rows.iter().filter_map(|row| row.rate_percent).collect();
     percents.sort_unstable();
     percents.dedup();
-    percents
-        .into_iter()
-        .map(|percent| {
-            let at = |name: &str| {
-                let name = name.to_owned();
-                rows.iter()
-                    .copied()
-                    .filter(move |row| row.subject == name && row.rate_percent == Some(percent))
-            };
-            let merged = names.iter().filter_map(|name| {
-                let mut histogram = Histogram::default();
-                at(name)
-                    .filter(|row| row.void.is_none())
-                    .for_each(|row| histogram.add_sparse(&row.latency_buckets_ns));
-                Some(((*name).to_owned(), Quantiles::of(&histogram)?, histogram))
-            });
-            let failed = names.iter().filter_map(|name| {
-                let reason = at(name).find_map(|row| row.void.clone())?;
-                Some(((*name).to_owned(), reason))
-            });
-            RateSummary {
-                percent,
-                rate: rows
-                    .iter()
-                    .find(|row| row.rate_percent == Some(percent))
-                    .and_then(|row| row.rate)
-                    .unwrap_or(0.0),
-                subjects: merged.collect(),
-                failed: failed.collect(),
-            }
+    percents.into_iter().map(|percent| merged(Some(percent), names, rows)).collect()
+}
+
+/// The latencies of all blocks together: those at a share of the capacity, or the case's own.
+fn merged(percent: Option<u32>, names: &[&str], rows: &[&Row]) -> RateSummary {
+    let at = |name: &str| {
+        let name = name.to_owned();
+        rows.iter().copied().filter(move |row| {
+            row.subject == name && row.rate_percent == percent && row.measure == Measure::Rate
         })
-        .collect()
+    };
+    let merged = names.iter().filter_map(|name| {
+        let mut histogram = Histogram::default();
+        at(name)
+            .filter(|row| row.void.is_none())
+            .for_each(|row| histogram.add_sparse(&row.latency_buckets_ns));
+        Some(((*name).to_owned(), Quantiles::of(&histogram)?, histogram))
+    });
+    let failed = names.iter().filter_map(|name| {
+        let reason = at(name).find_map(|row| row.void.clone())?;
+        Some(((*name).to_owned(), reason))
+    });
+    let rated = rows.iter().find(|row| row.rate_percent == percent && row.rate.is_some());
+    RateSummary {
+        percent,
+        rate: rated.and_then(|row| row.rate).unwrap_or(0.0),
+        subjects: merged.collect(),
+        failed: failed.collect(),
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::report::summary::{CaseSummary, RateSummary, SubjectSummary, Summary};
-use crate::report::NOISE_SHARE_MAX;
+use crate::report::{tail, NOISE_SHARE_MAX};
 use crate::row::Measure;
 use crate::stats::Ratio;
 
@@ -19,8 +19,9 @@ pub fn write(summary: &Summary) -> String {
     for case in &summary.cases {
         let _ = writeln!(out, "## {}: {}\n", case.name, case.title);
         verdict(case, &mut out);
-        match case.measure {
-            Measure::Idle => idle_table(case, &mut out),
+        match (case.measure, &case.tail) {
+            (_, Some(all)) => tail::write(case, all, &mut out),
+            (Measure::Idle, None) => idle_table(case, &mut out),
             _ => load_table(case, &mut out),
         }
         for rate in &case.rates {
@@ -114,7 +115,8 @@ fn rate_table(rate: &RateSummary, out: &mut String) {
         out,
         "Latency at {:.0} requests/s, {} % of the slowest gateway's capacity, from the intended send time, in us:\n\n\
          | Subject | p50 | p90 | p99 | p99.9 | max |\n|---|---:|---:|---:|---:|---:|",
-        rate.rate, rate.percent
+        rate.rate,
+        rate.percent.unwrap_or_default()
     );
     for (name, q, _) in &rate.subjects {
         let values = [q.p50, q.p90, q.p99, q.p999, q.max].map(|value| number(Some(value), 0));
@@ -147,7 +149,8 @@ fn notes(case: &CaseSummary, out: &mut String) {
     }
 }
 
-fn ratio(ratio: &Ratio) -> String {
+/// `0.501 [0.499, 0.503]`.
+pub fn ratio(ratio: &Ratio) -> String {
     match ratio.interval {
         Some((low, high)) => format!("{:.3} [{low:.3}, {high:.3}]", ratio.mean),
         None => format!("{:.3} [one block]", ratio.mean),
@@ -164,7 +167,8 @@ fn word(one: &SubjectSummary) -> &'static str {
     }
 }
 
-fn blocks(one: &SubjectSummary) -> String {
+/// How many blocks count, and how many do not.
+pub fn blocks(one: &SubjectSummary) -> String {
     match one.void.len() {
         0 => one.blocks.to_string(),
         void => format!("{} ({void} void)", one.blocks),
@@ -172,7 +176,7 @@ fn blocks(one: &SubjectSummary) -> String {
 }
 
 /// With groups of three digits; empty where there is none.
-fn number(value: Option<f64>, decimals: usize) -> String {
+pub fn number(value: Option<f64>, decimals: usize) -> String {
     let Some(value) = value else { return String::new() };
     let text = format!("{value:.decimals$}");
     let (whole, rest) =
