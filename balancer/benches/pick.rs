@@ -39,7 +39,9 @@ fn main() {
         for nodes in [10, 1000] {
             for (text, out) in [("all well", 0), ("three out", 3)] {
                 let (pick, both) = time(kind, nodes, out, 2);
-                println!("{name:<11} {nodes:>5} nodes, {text:<10} pick {pick:>6.1} ns, with finish {both:>6.1} ns");
+                println!(
+                    "{name:<11} {nodes:>5} nodes, {text:<10} pick {pick:>6.1} ns, with finish {both:>6.1} ns"
+                );
             }
         }
     }

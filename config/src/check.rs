@@ -61,7 +61,9 @@ fn listeners(document: &Document, tree: &Value, report: &mut Report) {
 
 /// Nobody wrote `[control]`: then it gives way to what was written, and says so.
 pub(crate) fn yield_control(document: &mut Document, report: &mut Report) {
-    let Some(address) = document.control.listen.filter(|_| document.control.listen_is_default) else { return };
+    let Some(address) = document.control.listen.filter(|_| document.control.listen_is_default) else {
+        return;
+    };
     let taker = document.listeners.iter().find(|listener| listener.address.takes(&address));
     let place = match taker {
         Some(listener) => listener.place,

@@ -118,9 +118,9 @@ fn a_rolling_restart_loses_nothing() {
     let gateway = before(&origins, "", PROBES);
     let load = Load::start(gateway.address(), CLIENTS, RATE);
     let mut seen = tests::fleet::Seen::new();
-    for number in 0..origins.len() {
+    for origin in &mut origins {
         wait_served_by_keeping(&load, &mut seen, &["a", "b", "c"]);
-        origins[number].restart();
+        origin.restart();
     }
     wait_served_by_keeping(&load, &mut seen, &["a", "b", "c"]);
     for (text, count) in load.end() {

@@ -218,7 +218,9 @@ mod tests {
     /// Nodes of some names and weights.
     fn nodes(random: &mut Random) -> Vec<(String, u32)> {
         let nodes: BTreeMap<String, u32> = (0..2 + random.below(12))
-            .map(|_| (format!("10.0.{}.{}:80", random.below(9), random.below(200)), 1 + random.below(4) as u32))
+            .map(|_| {
+                (format!("10.0.{}.{}:80", random.below(9), random.below(200)), 1 + random.below(4) as u32)
+            })
             .collect();
         nodes.into_iter().collect()
     }
@@ -268,8 +270,11 @@ mod tests {
 
     #[test]
     fn weights() {
-        let named: Vec<(String, u32)> =
-            [5, 3, 2, 1].iter().enumerate().map(|(at, weight)| (format!("10.0.0.{at}:80"), *weight)).collect();
+        let named: Vec<(String, u32)> = [5, 3, 2, 1]
+            .iter()
+            .enumerate()
+            .map(|(at, weight)| (format!("10.0.0.{at}:80"), *weight))
+            .collect();
         let ring = ring(&named);
         assert_eq!(ring.points(), 11 * 160);
         let mut counts = [0_u32; 4];
@@ -287,7 +292,8 @@ mod tests {
     fn bounds() {
         assert_eq!(Ring::new(&[]).next(b"k", |_| Verdict::Take), None);
         let same = ring(&[("a".into(), 1), ("a".into(), 1)]);
-        let homes: std::collections::BTreeSet<usize> = (0..50).map(|key| home(&same, &format!("k{key}"))).collect();
+        let homes: std::collections::BTreeSet<usize> =
+            (0..50).map(|key| home(&same, &format!("k{key}"))).collect();
         assert_eq!(homes.len(), 2, "a node that is written twice is two nodes");
         let heavy = ring(&[("a".into(), 1_000_000), ("b".into(), 999_999), ("c".into(), 1)]);
         assert!(heavy.points() as u64 <= POINTS_MAX + 3);
@@ -296,7 +302,11 @@ mod tests {
         let mut asked = 0;
         let none = heavy.next(b"k", |_| {
             asked += 1;
-            if asked <= 3 { Verdict::Skip } else { Verdict::Again }
+            if asked <= 3 {
+                Verdict::Skip
+            } else {
+                Verdict::Again
+            }
         });
         assert_eq!(none, None);
     }

@@ -89,6 +89,9 @@ mod tests {
         assert_ne!(key(b"1.2"), key(b"2.1"));
         assert_ne!(key(&[b'9'; 40]), key(&[b'9'; 41]));
         // Fixed for ever: another value would move every key of every user at an update.
-        assert_eq!((key(b"user-1"), name(b"127.0.0.1:80")), (9_150_881_054_644_106_103, 428_719_773_119_907_058));
+        assert_eq!(
+            (key(b"user-1"), name(b"127.0.0.1:80")),
+            (9_150_881_054_644_106_103, 428_719_773_119_907_058)
+        );
     }
 }

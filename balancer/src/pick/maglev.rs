@@ -194,7 +194,8 @@ mod tests {
         let last = many.next(b"k", |number| if number == 299 { Verdict::Take } else { Verdict::Again });
         assert_eq!(last, Some(299));
         let mut asked = std::collections::BTreeSet::new();
-        let none = many.next(b"k", |number| if asked.insert(number) { Verdict::Skip } else { Verdict::Again });
+        let none =
+            many.next(b"k", |number| if asked.insert(number) { Verdict::Skip } else { Verdict::Again });
         assert_eq!((none, asked.len()), (None, 300));
         let mut turned = names(300);
         turned.reverse();

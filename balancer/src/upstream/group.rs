@@ -112,9 +112,7 @@ impl Group {
         self.survey(ask.now);
         match self.look_through(ask, tried) {
             // A request that was tried has an answer of its own: the circuits of others are not the reason.
-            Picked::None if ask.tried.is_empty() => {
-                self.opens_in(ask.now).map_or(Picked::None, Picked::Open)
-            }
+            Picked::None if ask.tried.is_empty() => self.opens_in(ask.now).map_or(Picked::None, Picked::Open),
             picked => picked,
         }
     }

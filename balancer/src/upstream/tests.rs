@@ -535,7 +535,8 @@ fn shares_by_weight() {
 fn a_failure_moves_only_its_own_keys() {
     for policy in ["chash", "maglev", "ip_hash"] {
         let mut bench = Bench::new(&format!("{policy} active"), "2 1 1 3");
-        let keys: Vec<String> = (0..2000).map(|number| format!("10.1.{}.{}", number / 50, number % 50)).collect();
+        let keys: Vec<String> =
+            (0..2000).map(|number| format!("10.1.{}.{}", number / 50, number % 50)).collect();
         let homes: Vec<usize> = keys.iter().map(|key| bench.next(key)).collect();
         bench.probe(3, false);
         let mut moved = [0; 4];
@@ -614,7 +615,8 @@ fn random_lives() {
                             assert!((0..count).filter(seated).any(full), "{context}");
                         }
                         Picked::None => {
-                            let usable = if well.is_empty() { (0..count).filter(seated).collect() } else { well };
+                            let usable =
+                                if well.is_empty() { (0..count).filter(seated).collect() } else { well };
                             assert!(!usable.iter().any(left), "{context}");
                         }
                         Picked::Open(_) => panic!("{context}: there is no breaker"),
