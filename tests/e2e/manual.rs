@@ -8,6 +8,7 @@ use config::{MapEnv, Report};
 use std::path::{Path, PathBuf};
 use tests::gateway::{both, run};
 use tests::process::Folder;
+use tests::Gateway;
 
 /// One fenced block: the page's name, the line of its first line, and its text.
 struct Block {
@@ -102,6 +103,30 @@ fn the_command_accepts_every_document_of_the_manual() {
         let output = run(&["check", "-c", &path.to_string_lossy()]);
         let place = format!("docs/manual/{}:{}", block.page, block.line);
         assert!(output.status.success(), "{place}: {}\n{}", output.status, both(&output));
+    }
+}
+
+/// The documents on where requests go are run as well: each starts, and what it sends nowhere is answered in order.
+#[test]
+fn the_documents_on_healing_upstreams_run() {
+    let pages =
+        ["balancing.md", "health.md", "sticky-sessions.md", "canary-and-shadow-traffic.md", "upstreams.md"];
+    let blocks = all_blocks();
+    for page in pages {
+        let complete: Vec<&Block> = blocks.iter().filter(|block| block.page == page && !block.part).collect();
+        assert!(!complete.is_empty(), "{page} has no document");
+        for block in complete {
+            // Its ports are the reader's; the harness gives free ones.
+            let text: String = block
+                .text
+                .lines()
+                .filter(|line| !line.starts_with("listen = "))
+                .fold(String::new(), |text, line| text + line + "\n");
+            let gateway = Gateway::start(&text);
+            let status = tests::get(gateway.address(), "/").status;
+            let place = format!("docs/manual/{}:{}", block.page, block.line);
+            assert!([404, 502, 503, 504].contains(&status), "{place}: {status}");
+        }
     }
 }
 
