@@ -195,6 +195,36 @@ impl Head {
         self.note(id);
     }
 
+    /// Appends a field whose number is at hand: as [`Head::append`], for less.
+    ///
+    /// `spelling` is how its name is written; it has to be that name (checked in debug builds).
+    #[inline]
+    pub fn append_known(&mut self, id: Name, spelling: &'static [u8], value: &[u8]) {
+        debug_assert!(id != Name::Other && Name::from_bytes(spelling) == id);
+        let value = trim_unclean(value);
+        let length = spelling.len() + value.len() + 4;
+        let Some(start) = self.room(length) else { return };
+        self.arena.reserve(length);
+        self.arena.extend_from_slice(spelling);
+        self.arena.extend_from_slice(b": ");
+        let value_start = self.arena.len();
+        extend_clean(&mut self.arena, value);
+        let value_end = self.arena.len();
+        self.arena.extend_from_slice(b"\r\n");
+        let name = Span { start: start as u32, len: spelling.len() as u32 };
+        self.fields.push(Field { name, value: Span::between(value_start, value_end), id, exact: true });
+        self.present.insert(id);
+    }
+
+    /// Sets a field whose number is at hand: as [`Head::set`], for less where it is not there yet.
+    #[inline]
+    pub fn set_known(&mut self, id: Name, spelling: &'static [u8], value: &[u8]) {
+        match self.has(id) {
+            true => self.set(spelling, value),
+            false => self.append_known(id, spelling, value),
+        }
+    }
+
     /// Gives the field this value: the first one keeps its position and the spelling of its name,
     /// further ones go; without any it is appended. The rules of [`Head::append`] hold.
     pub fn set(&mut self, name: &[u8], value: &[u8]) {
@@ -381,9 +411,13 @@ pub fn valid_field_value(value: &[u8]) -> bool {
 }
 
 /// Appends `value` with a space in the place of each byte that may not stand in a value.
+#[inline]
 fn extend_clean(arena: &mut Vec<u8>, value: &[u8]) {
     let good = syntax::value_end(value, 0);
     arena.extend_from_slice(&value[..good]);
+    if good == value.len() {
+        return;
+    }
     arena.extend(value[good..].iter().map(|&b| if syntax::is_value_byte(b) { b } else { b' ' }));
 }
 

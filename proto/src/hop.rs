@@ -40,7 +40,11 @@ pub fn strip_response(head: &mut Head) {
 
 /// Appends the client's address to X-Forwarded-For, onto the last line if there are several.
 pub fn append_forwarded_for(head: &mut Head, client: &str) {
-    head.append_value(b"X-Forwarded-For", client.as_bytes());
+    const NAME: &[u8] = b"X-Forwarded-For";
+    match head.has(Name::XForwardedFor) {
+        true => head.append_value(NAME, client.as_bytes()),
+        false => head.append_known(Name::XForwardedFor, NAME, client.as_bytes()),
+    }
 }
 
 fn strip_fixed(head: &mut Head) {

@@ -94,7 +94,7 @@ pub fn upstream_statuses(x: &mut Exchange, status: u16) {
 pub fn compose(x: &mut Exchange, answer: Answer) -> Vec<u8> {
     x.response.clear();
     x.response.set_response(answer.status, reason_phrase(answer.status).as_bytes(), Version::Http11);
-    x.response.append(b"Date", &clock::http_date());
+    x.response.append_known(Name::Date, b"Date", &clock::http_date());
     for (name, value) in &answer.headers {
         x.response.append(name.as_bytes(), value.as_bytes());
     }
@@ -187,9 +187,9 @@ pub fn finish_head(x: &mut Exchange) {
         response.append(field.name, field.value);
     }
     if x.close {
-        x.response.append(b"Connection", b"close");
+        x.response.append_known(Name::Connection, b"Connection", b"close");
     } else if !x.client_is_11() {
-        x.response.append(b"Connection", b"keep-alive");
+        x.response.append_known(Name::Connection, b"Connection", b"keep-alive");
     }
 }
 

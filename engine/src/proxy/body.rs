@@ -217,7 +217,7 @@ async fn switch(connection: &Connection, x: &mut Exchange, early: Buf) -> Result
 fn dress(x: &mut Exchange) {
     if !x.response.has(Name::Date) {
         // RFC 9110 section 6.6.1: a recipient with a clock adds it.
-        x.response.append(b"Date", &clock::http_date());
+        x.response.append_known(Name::Date, b"Date", &clock::http_date());
     }
     if x.settings().via {
         x.response.append_value(b"Via", b"1.1 ringway");

@@ -231,21 +231,21 @@ fn drop_consumer_fields(head: &mut Head) {
 fn forwarding_fields(x: &mut Exchange) {
     let peer = x.peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
     let texts = &mut x.address_texts;
-    x.request.set(b"X-Real-IP", texts.client.of(x.client).as_bytes());
+    x.request.set_known(Name::XRealIp, b"X-Real-IP", texts.client.of(x.client).as_bytes());
     proto::hop::append_forwarded_for(&mut x.request, texts.peer.of(peer));
     let trusted = x.peer_trusted;
     if !(trusted && x.request.has(Name::XForwardedProto)) {
-        x.request.set(b"X-Forwarded-Proto", b"http");
+        x.request.set_known(Name::XForwardedProto, b"X-Forwarded-Proto", b"http");
     }
     if !(trusted && x.request.has(Name::XForwardedHost)) {
         let host = x.request.get(Name::Host).unwrap_or_default();
         x.scratch.clear();
         x.scratch.extend_from_slice(host);
-        x.request.set(b"X-Forwarded-Host", &x.scratch);
+        x.request.set_known(Name::XForwardedHost, b"X-Forwarded-Host", &x.scratch);
     }
     if !(trusted && x.request.has(Name::XForwardedPort)) {
         let mut digits = [0; 20];
         let port = super::answer::decimal(u64::from(x.server_port), &mut digits);
-        x.request.set(b"X-Forwarded-Port", port);
+        x.request.set_known(Name::XForwardedPort, b"X-Forwarded-Port", port);
     }
 }
