@@ -77,7 +77,9 @@ mod tests {
         let reordered = Tokens::new(&[7; 32], "u", ["10.0.0.3:80", "10.0.0.2:80"].into_iter());
         assert_eq!(reordered.endpoint(tokens.value(1).as_bytes()), Some(1));
         assert_eq!(reordered.endpoint(tokens.value(0).as_bytes()), None);
-        for other in [Tokens::new(&[8; 32], "u", names.into_iter()), Tokens::new(&[7; 32], "v", names.into_iter())] {
+        for other in
+            [Tokens::new(&[8; 32], "u", names.into_iter()), Tokens::new(&[7; 32], "v", names.into_iter())]
+        {
             assert_eq!(other.endpoint(tokens.value(0).as_bytes()), None);
         }
         for forged in [&b""[..], b"10.0.0.1:80", b"\xFF\xFE", &tokens.value(0).as_bytes()[1..]] {

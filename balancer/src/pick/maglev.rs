@@ -177,7 +177,12 @@ mod tests {
         let mut counts = [0; 5];
         for key in 0..5000 {
             let key = format!("key-{key}");
-            let verdict = |number| if number == 2 { Verdict::Skip } else { Verdict::Take };
+            let mut asked = false;
+            let verdict = |number| match number {
+                2 if std::mem::replace(&mut asked, true) => Verdict::Again,
+                2 => Verdict::Skip,
+                _ => Verdict::Take,
+            };
             let now = table.next(key.as_bytes(), verdict).expect("four are left");
             match home(&table, &key) {
                 2 => counts[now] += 1,
@@ -194,7 +199,8 @@ mod tests {
         let last = many.next(b"k", |number| if number == 299 { Verdict::Take } else { Verdict::Again });
         assert_eq!(last, Some(299));
         let mut asked = std::collections::BTreeSet::new();
-        let none = many.next(b"k", |number| if asked.insert(number) { Verdict::Skip } else { Verdict::Again });
+        let none =
+            many.next(b"k", |number| if asked.insert(number) { Verdict::Skip } else { Verdict::Again });
         assert_eq!((none, asked.len()), (None, 300));
         let mut turned = names(300);
         turned.reverse();

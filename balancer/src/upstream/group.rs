@@ -79,8 +79,10 @@ impl Group {
             next_look: 0,
             next_merge: 0,
             dirty: Vec::with_capacity(count),
-            budget: budget
-                .map_or_else(|| Rc::new(RefCell::new(Budget::new(rules.budget))), |known| known.budget.clone()),
+            budget: budget.map_or_else(
+                || Rc::new(RefCell::new(Budget::new(rules.budget))),
+                |known| known.budget.clone(),
+            ),
             rules: rules.clone(),
             shared: shared.to_vec(),
             locals,
@@ -110,9 +112,7 @@ impl Group {
         self.survey(ask.now);
         match self.look_through(ask, tried) {
             // A request that was tried has an answer of its own: the circuits of others are not the reason.
-            Picked::None if ask.tried.is_empty() => {
-                self.opens_in(ask.now).map_or(Picked::None, Picked::Open)
-            }
+            Picked::None if ask.tried.is_empty() => self.opens_in(ask.now).map_or(Picked::None, Picked::Open),
             picked => picked,
         }
     }
@@ -326,8 +326,8 @@ impl Group {
         let scene = Scene { rules, shared, locals, chance, tried, now: ask.now };
         let part = &mut parts[part];
         let forgets = part.forgets();
-        let number = part
-            .next(&view, |number| watch.verdict(&scene, members.members[number] as usize, forgets));
+        let number =
+            part.next(&view, |number| watch.verdict(&scene, members.members[number] as usize, forgets));
         number.map(|number| members.members[number] as usize)
     }
 

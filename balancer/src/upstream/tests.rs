@@ -509,15 +509,19 @@ fn ewma_avoids_the_slow_and_the_failing() {
 #[test]
 fn ewma_tries_what_it_does_not_know_but_one_at_a_time() {
     let mut bench = Bench::new("ewma", "1 1 1");
-    let firsts: std::collections::BTreeSet<usize> = (0..3).map(|_| bench.next("")).collect();
-    assert_eq!(firsts.len(), 3);
-    bench.finish(0, Outcome::Status(200));
-    bench.finish(1, Outcome::Status(200));
-    for _ in 0..30 {
+    let silent = bench.next("");
+    let mut known = std::collections::BTreeSet::new();
+    for _ in 0..60 {
         let index = bench.next("");
-        assert_ne!(index, 2, "it has not answered yet");
+        assert_ne!(index, silent, "it has not answered yet");
         bench.finish(index, Outcome::Status(200));
+        known.insert(index);
     }
+    assert_eq!(known.len(), 2);
+    let fresh = Arc::new(SharedEndpoint::new(1));
+    let shared = bench.shared.iter().cloned().chain([fresh]).collect();
+    let mut after = Bench::over("ewma", "1 1 1 1", 0, shared, Some(&bench.group));
+    assert!((0..20).any(|_| after.next("") == 3), "new, and not known: to be tried soon");
 }
 
 #[test]
@@ -535,7 +539,8 @@ fn shares_by_weight() {
 fn a_failure_moves_only_its_own_keys() {
     for policy in ["chash", "maglev", "ip_hash"] {
         let mut bench = Bench::new(&format!("{policy} active"), "2 1 1 3");
-        let keys: Vec<String> = (0..2000).map(|number| format!("10.1.{}.{}", number / 50, number % 50)).collect();
+        let keys: Vec<String> =
+            (0..2000).map(|number| format!("10.1.{}.{}", number / 50, number % 50)).collect();
         let homes: Vec<usize> = keys.iter().map(|key| bench.next(key)).collect();
         bench.probe(3, false);
         let mut moved = [0; 4];
@@ -614,7 +619,8 @@ fn random_lives() {
                             assert!((0..count).filter(seated).any(full), "{context}");
                         }
                         Picked::None => {
-                            let usable = if well.is_empty() { (0..count).filter(seated).collect() } else { well };
+                            let usable =
+                                if well.is_empty() { (0..count).filter(seated).collect() } else { well };
                             assert!(!usable.iter().any(left), "{context}");
                         }
                         Picked::Open(_) => panic!("{context}: there is no breaker"),

@@ -70,8 +70,7 @@ pub(super) struct Scene<'a> {
 
 impl Watch {
     pub fn new(endpoints: usize) -> Watch {
-        let slot =
-            Slot { refused: 0, parked_at: NOWHERE, standing: Standing::In, well: false, dirty: false };
+        let slot = Slot { refused: 0, parked_at: NOWHERE, standing: Standing::In, well: false, dirty: false };
         Watch { slots: vec![slot; endpoints], parked: Vec::with_capacity(endpoints), ..Watch::default() }
     }
 
