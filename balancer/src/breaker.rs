@@ -149,7 +149,7 @@ mod tests {
     fn with_others() {
         check(
             "breaker b.min=2 max_fails=1",
-            "0 fail! rest fail! open, 5 rest lost, 10 trial claim try:200+ trial claim",
+            "0 fail! rest fail! open, 5 rest lost, 10 trial claim try:200 trial claim*2 try:200 try:200+ yes",
         );
         check(
             "breaker b.min=2 max_fails=1",

@@ -2,15 +2,15 @@
 //!
 //! Two bounds, both by the share that `retry.budget` gives, both of which must hold:
 //! - Of live requests, as Envoy's retry budget: retries under way at once are at most the share of requests
-//!   under way, or [`RESERVE`].
+//!   under way, or `RESERVE`.
 //! - Over time, as a bucket of tokens: each request that begins brings the share of a token, each retry takes
 //!   one. Envoy's bound alone does not hold where tries fail at once: each retry is over before the next
 //!   begins, and all of them pass.
 //!
-//! The bucket holds at most the share of live requests, or [`RESERVE`], so quiet hours save nothing up
+//! The bucket holds at most the share of live requests, or `RESERVE`, so quiet hours save nothing up
 //! for an outage. From any moment on, the retries are hence at most `share * requests begun` plus the larger of
-//! [`RESERVE`] and the share of the requests then under way, plus one per [`REFILL`]: a token that
-//! comes by time, up to [`RESERVE`], so that an upstream with few requests may retry as well. All of it per
+//! `RESERVE` and the share of the requests then under way, plus one per `REFILL`: a token that
+//! comes by time, up to `RESERVE`, so that an upstream with few requests may retry as well. All of it per
 //! worker. A share of zero allows none at all.
 
 use std::time::Duration;

@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`route`] finds the route among many; [`upstream`] picks an endpoint of its
 //! upstream, by a policy of [`pick`] or by its cookie ([`sticky`]); [`retry`] says whether a failed
-//! attempt may be repeated. Time, randomness and the request come in as arguments.
+//! attempt may be repeated, within [`budget`] and [`limit`]. What the process knows of an endpoint is
+//! [`endpoint`]'s, by the rules of [`health`]. Time, randomness and the request come in as arguments.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,8 @@ pub mod route;
 mod script;
 #[cfg(test)]
 mod seeded;
+#[cfg(test)]
+mod simulation;
 mod status;
 pub mod sticky;
 pub mod upstream;
