@@ -1,9 +1,8 @@
 //! Times a pick in every policy, over 10 and 1,000 endpoints, all well or a few of them out.
 //!
 //! Each row is the best of several rounds of 100,000 picks, a microsecond apart, so that what is done every few
-//! milliseconds (looking at those that are out, taking in the others' loads) is in it. A try ends 8 picks after
-//! it began: that is timed as well, as a row of its own, by timing both and taking off the picks alone is not
-//! possible; so `pick` is a loop of picks and finishes less a loop of finishes alone.
+//! milliseconds (looking at those that are out, taking in the other worker's loads) is in it. Weights are mixed. Eight
+//! tries are under way: eight end, then eight begin, and the clock is read around those that begin.
 //! `cargo bench -p balancer --bench pick`.
 
 use std::hint::black_box;

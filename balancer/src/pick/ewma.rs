@@ -120,9 +120,9 @@ pub fn cost(micros: f64, under_way: f64) -> f64 {
 #[inline]
 pub fn choose(sampler: &Sampler, chance: &Chance, cost: impl Fn(usize) -> f64) -> Option<usize> {
     let first = sampler.draw(chance)?;
-    let Some(second) = sampler.draw_other(first, chance) else { return Some(first.number) };
-    let cheaper = cost(second.number) < cost(first.number) * CLEARLY;
-    Some(if cheaper { second.number } else { first.number })
+    let Some(second) = sampler.draw_other(first, chance) else { return Some(first) };
+    let cheaper = cost(second) < cost(first) * CLEARLY;
+    Some(if cheaper { second } else { first })
 }
 
 #[cfg(test)]

@@ -9,11 +9,12 @@ use std::collections::HashMap;
 
 /// 2^64 divided by the golden ratio.
 pub const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-/// What a number in a key moves it by: found by search over steps of a 160th of the ring times x, together with
-/// the placement of the points in [`super::chash`]; this one is x = 62.259.
-const STEP: u64 = 0x639D_7774_ABA3_8801;
+/// What a number in a key moves it by: two thirds of a 160th of the ring. Found by search over 1,000 steps, together
+/// with the placement of the points in [`super::chash`]: three neighbours then lie in a stratum and in its mirror.
+const STEP: u64 = 0x0111_148F_D9FD_36F1;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01B3;
-const START: u64 = 0x243F_6A88_85A3_08D3;
+/// Where hashes begin: of 400 numbers the one that spreads best over three neighbouring ports such as 8081 to 8083.
+const START: u64 = 0xCE55_8599_40C3_6EC0;
 /// Digits that make one number: they fit 64 bits.
 const DIGITS_MAX: usize = 18;
 
@@ -47,7 +48,6 @@ pub fn distinct<'n>(names: impl Iterator<Item = &'n str>) -> Vec<u64> {
 pub fn key(bytes: &[u8]) -> u64 {
     let mut state = START;
     let mut numbers = 0_u64;
-    let mut step = STEP;
     let mut rest = bytes;
     while let Some((first, after)) = rest.split_first() {
         if !first.is_ascii_digit() {
@@ -65,9 +65,8 @@ pub fn key(bytes: &[u8]) -> u64 {
             digits += 1;
             rest = after;
         }
-        numbers = numbers.wrapping_add(number.wrapping_mul(step));
-        // The next number of the same key moves it by another step.
-        step = step.wrapping_mul(GOLDEN);
+        // The last number moves it by the step, those before it by others.
+        numbers = numbers.wrapping_mul(GOLDEN).wrapping_add(number.wrapping_mul(STEP));
         state = (state ^ 0xFF).wrapping_mul(FNV_PRIME);
     }
     mix(state.wrapping_add(GOLDEN)).wrapping_add(numbers)
@@ -82,7 +81,8 @@ mod tests {
         let step = |a: &str, b: &str| key(b.as_bytes()).wrapping_sub(key(a.as_bytes()));
         assert_eq!(step("user-1", "user-2"), STEP);
         assert_eq!(step("user-9", "user-10"), STEP);
-        assert_eq!(step("10.0.0.7", "10.0.0.8"), step("10.0.0.8", "10.0.0.9"));
+        assert_eq!(step("10.0.0.7", "10.0.0.8"), STEP);
+        assert_eq!(step("a1b2", "a2b2"), step("a2b2", "a3b2"));
         assert_ne!(step("a", "b"), step("b", "c"));
         assert_ne!(key(b""), key(b"0"));
         assert_ne!(key(b"a1b"), key(b"ab1"));
@@ -91,7 +91,11 @@ mod tests {
         // Fixed for ever: another value would move every key of every user at an update.
         assert_eq!(
             (key(b"user-1"), name(b"127.0.0.1:80")),
+<<<<<<< HEAD
             (9_150_881_054_644_106_103, 428_719_773_119_907_058)
+=======
+            (6_863_469_410_249_125_230, 2_087_691_337_946_521_668)
+>>>>>>> refs/heads/pick
         );
     }
 }

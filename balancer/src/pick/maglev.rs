@@ -2,8 +2,8 @@
 //!
 //! Google's (NSDI 2016): each node goes through the table in an order of its own and in turn takes the next
 //! place that is free, in proportion to weights. Shares are exact to about one place per node, where a ring's are
-//! off by several percent; in return, a node that comes or goes also moves a few keys of others (about
-//! one in a hundred with 65,537 places and ten nodes).
+//! off by several percent; in return, a node that comes or goes also moves a few keys of others (two
+//! in a thousand with 65,537 places and ten nodes).
 //!
 //! A node that is out keeps its places: its keys are hashed again, and so on, to nodes that are in. So a failure
 //! moves its own keys alone, to all others evenly.
@@ -167,7 +167,7 @@ mod tests {
                 let (was, is) = (&all[home(&before, &key)].0, &fewer[home(&after, &key)].0);
                 moved += usize::from(*was != all[gone].0 && was != is);
             }
-            assert!(moved < 5000 * 4 / 100, "seed {seed}: {moved} of 5000 keys of others moved");
+            assert!(moved < 5000 / 100, "seed {seed}: {moved} of 5000 keys of others moved");
         }
     }
 
@@ -177,7 +177,12 @@ mod tests {
         let mut counts = [0; 5];
         for key in 0..5000 {
             let key = format!("key-{key}");
-            let verdict = |number| if number == 2 { Verdict::Skip } else { Verdict::Take };
+            let mut asked = false;
+            let verdict = |number| match number {
+                2 if std::mem::replace(&mut asked, true) => Verdict::Again,
+                2 => Verdict::Skip,
+                _ => Verdict::Take,
+            };
             let now = table.next(key.as_bytes(), verdict).expect("four are left");
             match home(&table, &key) {
                 2 => counts[now] += 1,

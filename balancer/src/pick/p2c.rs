@@ -11,9 +11,9 @@ use super::Chance;
 #[inline]
 pub fn choose(sampler: &Sampler, chance: &Chance, load: impl Fn(usize) -> (u32, u32)) -> Option<usize> {
     let first = sampler.draw(chance)?;
-    let Some(second) = sampler.draw_other(first, chance) else { return Some(first.number) };
-    let (a, b) = (load(first.number), load(second.number));
+    let Some(second) = sampler.draw_other(first, chance) else { return Some(first) };
+    let (a, b) = (load(first), load(second));
     // a.0 / a.1 against b.0 / b.1, exactly.
     let less = u64::from(b.0) * u64::from(a.1) < u64::from(a.0) * u64::from(b.1);
-    Some(if less { second.number } else { first.number })
+    Some(if less { second } else { first })
 }

@@ -1,14 +1,21 @@
 //! Drawn by weight: and the draw that `p2c` and `ewma` are made of.
 //!
-//! A binary indexed tree over the weights: a draw is one descent, a member that leaves or enters one climb,
-//! both in O(log n), and exact whichever members are out. An alias table would draw in O(1), but only over all of
-//! them: with most members out it would draw in vain again and again.
+//! Two structures over the weights. An alias table (Walker, Vose) draws in O(1), from all members: one that is
+//! out is drawn in vain. A binary indexed tree draws from those that are in alone, by a descent in O(log n), and
+//! follows who leaves and enters in O(log n). A draw tries the table a few times and then asks the tree: both
+//! give each member that is in its share (the table to one part in 2^32), so any mixture of them does, and it is quick whether none or
+//! most are out.
 
 use super::{Chance, Verdict};
+
+/// Draws from the alias table before the tree is asked.
+const TABLE_DRAWS: usize = 4;
 
 /// Members by weight, to draw from.
 #[derive(Clone, Debug, Default)]
 pub struct Sampler {
+    /// The alias table, by number: over all members, in or out.
+    table: Vec<Column>,
     /// From index 1 on: the sum of the weights of the `lowest set bit` members up to this one.
     tree: Vec<u64>,
     weights: Vec<u32>,
@@ -20,13 +27,11 @@ pub struct Sampler {
     aside: Vec<u32>,
 }
 
-/// One that was drawn.
+/// A column of the alias table: below `own`, of 2^32, it stands for its own number, else for the other.
 #[derive(Clone, Copy, Debug)]
-pub struct Drawn {
-    /// Its number.
-    pub number: usize,
-    /// The sum of the weights before it.
-    start: u64,
+struct Column {
+    own: u32,
+    other: u32,
 }
 
 impl Sampler {
@@ -35,6 +40,7 @@ impl Sampler {
         let weights: Vec<u32> = weights.collect();
         let count = weights.len();
         let mut sampler = Sampler {
+            table: table(&weights),
             tree: vec![0; count + 1],
             present: vec![false; count],
             aside: Vec::with_capacity(count),
@@ -76,40 +82,69 @@ impl Sampler {
 
     /// One by weight; `None` when there is none to draw.
     #[inline]
-    pub fn draw(&self, chance: &Chance) -> Option<Drawn> {
+    pub fn draw(&self, chance: &Chance) -> Option<usize> {
+        for _ in 0..TABLE_DRAWS {
+            if let Some(number) = self.look_up(chance).filter(|number| self.present[*number]) {
+                return Some(number);
+            }
+        }
         (self.total > 0).then(|| self.at(chance.below(self.total)))
     }
 
     /// Another one than `first`.
     #[inline]
-    pub fn draw_other(&self, first: Drawn, chance: &Chance) -> Option<Drawn> {
-        let weight = u64::from(self.weights[first.number]);
+    pub fn draw_other(&self, first: usize, chance: &Chance) -> Option<usize> {
+        for _ in 0..TABLE_DRAWS {
+            let drawn = self.look_up(chance).filter(|number| self.present[*number] && *number != first);
+            if drawn.is_some() {
+                return drawn;
+            }
+        }
+        let weight = u64::from(self.weights[first]);
         let others = self.total - weight;
         if others == 0 {
             return None;
         }
-        let mut place = chance.below(others);
-        if place >= first.start {
-            place += weight;
-        }
-        Some(self.at(place))
+        let place = chance.below(others);
+        let is_after = place >= self.sum_before(first);
+        Some(self.at(if is_after { place + weight } else { place }))
     }
 
-    /// The member at a place of the total: a descent without branches.
+    /// One of all members by weight, in or out.
     #[inline]
-    fn at(&self, place: u64) -> Drawn {
+    fn look_up(&self, chance: &Chance) -> Option<usize> {
+        // The upper half of the product is the column, the lower one, still even, where in it.
+        let place = u128::from(chance.next()) * self.table.len() as u128;
+        let number = (place >> 64) as usize;
+        let column = self.table.get(number)?;
+        let is_own = ((place as u64) >> 32) < u64::from(column.own);
+        Some(if is_own { number } else { column.other as usize })
+    }
+
+    /// The sum of the weights of the members before one that are in.
+    fn sum_before(&self, number: usize) -> u64 {
+        let mut at = number;
+        let mut sum = 0;
+        while at > 0 {
+            sum += self.tree[at];
+            at &= at - 1;
+        }
+        sum
+    }
+
+    /// The member at a place of the total.
+    fn at(&self, place: u64) -> usize {
         let mut number = 0;
         let mut left = place;
         let mut step = self.top;
         while step > 0 {
-            let next = number + step;
-            let sum = self.tree.get(next).copied().unwrap_or(u64::MAX);
-            let beyond = sum <= left;
-            number = if beyond { next } else { number };
-            left -= if beyond { sum } else { 0 };
+            if let Some(sum) = self.tree.get(number + step).filter(|sum| **sum <= left) {
+                left -= sum;
+                number += step;
+            }
             step >>= 1;
         }
-        Drawn { number, start: place - left }
+        number
     }
 
     /// The pick: draws by `choose` until one is taken.
@@ -136,6 +171,32 @@ impl Sampler {
     }
 }
 
+/// Vose's alias table: columns of equal width, each of one member's share, filled up by one other's. In whole
+/// numbers, so that it is the same everywhere; a member without weight gets nothing.
+fn table(weights: &[u32]) -> Vec<Column> {
+    let count = weights.len() as u64;
+    let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+    if total == 0 {
+        return Vec::new();
+    }
+    // In units in which a column is `total` wide.
+    let mut left: Vec<u64> = weights.iter().map(|weight| u64::from(*weight) * count).collect();
+    let (mut small, mut large): (Vec<usize>, Vec<usize>) =
+        (0..weights.len()).partition(|number| left[*number] < total);
+    let mut columns: Vec<Column> =
+        (0..weights.len()).map(|number| Column { own: u32::MAX, other: number as u32 }).collect();
+    while let (Some(poor), Some(rich)) = (small.pop(), large.pop()) {
+        let own = (u128::from(left[poor]) << 32) / u128::from(total);
+        columns[poor] = Column { own: own as u32, other: rich as u32 };
+        left[rich] -= total - left[poor];
+        match left[rich] < total {
+            true => small.push(rich),
+            false => large.push(rich),
+        }
+    }
+    columns
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,9 +216,9 @@ mod tests {
             let mut counts = vec![0_u32; weights.len()];
             for _ in 0..20_000 {
                 let Some(drawn) = sampler.draw(&chance) else { break };
-                counts[drawn.number] += 1;
+                counts[drawn] += 1;
                 if let Some(other) = sampler.draw_other(drawn, &chance) {
-                    assert!(other.number != drawn.number && due(other.number) > 0, "seed {seed}");
+                    assert!(other != drawn && due(other) > 0, "seed {seed}");
                 }
             }
             for (number, count) in counts.iter().enumerate() {
@@ -173,7 +234,7 @@ mod tests {
         let chance = Chance::new(3);
         let mut asked = Vec::new();
         let none = sampler.next(
-            |sampler| sampler.draw(&chance).map(|drawn| drawn.number),
+            |sampler| sampler.draw(&chance),
             |number| {
                 asked.push(number);
                 if number == 1 {
@@ -186,10 +247,10 @@ mod tests {
         asked.sort_unstable();
         assert_eq!((none, asked), (None, vec![0, 1, 2]));
         for _ in 0..50 {
-            let drawn = sampler.draw(&chance).map(|drawn| drawn.number);
+            let drawn = sampler.draw(&chance);
             assert!(matches!(drawn, Some(0 | 2)), "{drawn:?}");
         }
         sampler.enter(1);
-        assert!((0..100).any(|_| sampler.draw(&chance).map(|drawn| drawn.number) == Some(1)));
+        assert!((0..100).any(|_| sampler.draw(&chance) == Some(1)));
     }
 }

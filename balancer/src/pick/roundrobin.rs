@@ -32,11 +32,19 @@ pub struct SmoothRoundRobin {
     aside: Vec<u32>,
 }
 
-/// An endpoint's place in the heap.
+/// An endpoint's place in the heap: the due time above its number, so that one comparison without a branch orders
+/// both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn {
-    due: u64,
-    index: u32,
+struct Turn(u128);
+
+impl Turn {
+    fn new(due: u64, index: usize) -> Turn {
+        Turn(u128::from(due) << 64 | index as u128)
+    }
+
+    fn index(self) -> usize {
+        self.0 as u64 as usize
+    }
 }
 
 /// An endpoint's clock.
@@ -120,7 +128,7 @@ impl SmoothRoundRobin {
         }
         let picked = loop {
             let Some(top) = self.turns.first() else { break None };
-            let index = top.index as usize;
+            let index = top.index();
             if self.clocks[index].standing == Standing::Leaving {
                 self.drop_top();
                 continue;
@@ -130,7 +138,7 @@ impl SmoothRoundRobin {
                     let clock = &mut self.clocks[index];
                     self.now = clock.due;
                     clock.advance();
-                    let turn = Turn { due: clock.due, index: index as u32 };
+                    let turn = Turn::new(clock.due, index);
                     self.sink(turn);
                     break Some(index);
                 }
@@ -157,7 +165,7 @@ impl SmoothRoundRobin {
         }
         if std::mem::replace(&mut clock.standing, Standing::In) == Standing::Out {
             clock.catch_up(now);
-            let turn = Turn { due: clock.due, index: index as u32 };
+            let turn = Turn::new(clock.due, index);
             self.turns.push(turn);
             self.rise(turn);
         }
@@ -173,7 +181,7 @@ impl SmoothRoundRobin {
 
     fn drop_top(&mut self) {
         let top = self.turns.swap_remove(0);
-        self.clocks[top.index as usize].standing = Standing::Out;
+        self.clocks[top.index()].standing = Standing::Out;
         if let Some(moved) = self.turns.first() {
             self.sink(*moved);
         }
@@ -196,15 +204,13 @@ impl SmoothRoundRobin {
         loop {
             let left = 2 * at + 1;
             let Some(first) = turns.get(left) else { break };
-            let right = turns.get(left + 1).filter(|right| *right < first);
-            let (child, earlier) = match right {
-                Some(right) => (left + 1, *right),
-                None => (left, *first),
-            };
-            if moving <= earlier {
+            let right = turns.get(left + 1).unwrap_or(first);
+            // Which of two children is earlier cannot be foretold: no branch.
+            let child = left + usize::from(right < first);
+            if moving <= turns[child] {
                 break;
             }
-            turns[at] = earlier;
+            turns[at] = turns[child];
             at = child;
         }
         turns[at] = moving;
@@ -215,7 +221,7 @@ impl SmoothRoundRobin {
     fn rewind(&mut self) {
         let cycles = self.now / CYCLE * CYCLE;
         self.now -= cycles;
-        self.turns.iter_mut().for_each(|turn| turn.due = turn.due.saturating_sub(cycles));
+        self.turns.iter_mut().for_each(|turn| turn.0 -= u128::from(cycles) << 64);
         self.clocks.iter_mut().for_each(|clock| clock.due = clock.due.saturating_sub(cycles));
     }
 }
@@ -324,7 +330,7 @@ mod tests {
         balance.now = REWIND - 2 * CYCLE;
         let now = balance.now;
         balance.clocks.iter_mut().for_each(|clock| clock.catch_up(now));
-        (0..2).for_each(|at| balance.turns[at].due = balance.clocks[balance.turns[at].index as usize].due);
+        balance.turns = (0..2).map(|index| Turn::new(balance.clocks[index].due, index)).collect();
         balance.turns.sort();
         let mut counts = [0; 2];
         (0..400).for_each(|_| counts[balance.next(all).expect("two")] += 1);

@@ -5,8 +5,12 @@
 //! Weight 0 gets nothing while anything of a weight can be used, in whichever tier; only
 //! then is it the last resort, each with an equal share.
 //!
-//! A `Group` is one worker's own: nothing in it is shared, so a pick takes no lock. Workers begin at
-//! different endpoints, so that together they are smooth as well.
+//! An endpoint that is only full (`max_conns`) keeps its tier: the request waits, it does not go lower.
+//!
+//! `Rules` are what all workers share, made with the plan: tiers, rings, tables, cookies. A `Group` is one
+//! worker's own, so a pick takes no lock; it picks by its policy (`part`) among those that may be picked just now
+//! (`watch`), and counts what is under way (`local`). Workers begin at different endpoints, so that together they
+//! are smooth as well.
 
 use std::time::Duration;
 

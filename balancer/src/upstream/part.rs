@@ -103,9 +103,7 @@ impl Part {
         match (&mut self.balance, table) {
             (Balance::RoundRobin(balance), _) => balance.next(verdict),
             (Balance::LeastConn(balance), _) => balance.next(verdict),
-            (Balance::Random(sampler), _) => {
-                sampler.next(|sampler| sampler.draw(view.chance).map(|drawn| drawn.number), verdict)
-            }
+            (Balance::Random(sampler), _) => sampler.next(|sampler| sampler.draw(view.chance), verdict),
             (Balance::P2c(sampler), _) => {
                 let load = |number: usize| (local(number).load(), weights[number]);
                 sampler.next(|sampler| p2c::choose(sampler, view.chance, load), verdict)

@@ -3,9 +3,12 @@
 mod counting_allocator;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use balancer::endpoint::{Outcome, SharedEndpoint};
 use balancer::route::{Params, RouteKey, Table};
-use balancer::upstream::{Group, NodeSpec, Tried};
+use balancer::upstream::{Ask, Group, NodeSpec, Picked, Rules, Tried};
+use config::upstream::Kind;
 use config::RouterMode;
 use counting_allocator::{allocations, Counting};
 
@@ -34,18 +37,65 @@ fn warm_lookups_and_picks_allocate_nothing() {
         let fewest = (0..20).map(|_| count(|| assert!(ask() > 0))).min();
         assert_eq!(fewest, Some(0), "{mode:?}");
     }
-    let node = NodeSpec { weight: 3, priority: 0, backup: false, down: false };
-    let mut group = Group::new(&[node, NodeSpec { weight: 1, ..node }, NodeSpec { backup: true, ..node }], 0);
-    let fewest = (0..20).map(|_| {
-        count(|| {
-            let mut tried = Tried::new();
-            while let Some(index) = group.pick(&tried) {
-                tried.add(index);
+    for kind in [
+        Kind::RoundRobin,
+        Kind::Chash,
+        Kind::IpHash,
+        Kind::Maglev,
+        Kind::LeastConn,
+        Kind::Ewma,
+        Kind::P2c,
+        Kind::Random,
+    ] {
+        picks(kind);
+    }
+}
+
+/// Tries of requests, one after another endpoint, with one that is out and one that is full.
+fn picks(kind: Kind) {
+    let mut source = config::Upstream::of("u".into(), Vec::new(), config::Place::NOWHERE);
+    source.kind = kind;
+    source.retry.budget = Some(0.2);
+    let node = |number: u32| NodeSpec {
+        name: format!("10.0.0.{number}:80"),
+        weight: 1 + number,
+        backup: number == 4,
+        max_conns: (number == 3).then_some(1),
+        max_fails: Some(1),
+        fail_timeout: Some(Duration::from_secs(1 << 20)),
+        slow_start: Duration::from_secs(1 << 20),
+        ..NodeSpec::default()
+    };
+    let rules = Arc::new(Rules::new(&source, (0..6).map(node).collect(), &[7; 32]));
+    let shared: Vec<_> = (0..6).map(|_| Arc::new(SharedEndpoint::new(2))).collect();
+    let mut group = Group::new(&rules, &shared, 0, 1, None);
+    let mut now = 0;
+    let mut requests = || {
+        let mut tried = Tried::new();
+        now += 2_000;
+        group.request_begins(now);
+        loop {
+            let ask = Ask { now, key: b"10.1.2.3", sticky: Some(1), tried: &tried };
+            let Picked::Endpoint(index) = group.pick(&ask) else { break };
+            tried.add(index);
+            // 0 goes out for good with its first try; 3 answers only when the others did.
+            let outcome = if index == 0 { Outcome::Failed } else { Outcome::Status(200) };
+            if index != 3 {
+                group.finish(index, outcome, 100, now);
             }
-            assert_eq!(tried.len(), 3);
-        })
-    });
-    assert_eq!(fewest.min(), Some(0));
+        }
+        if tried.contains(3) {
+            group.finish(3, Outcome::Cancelled, 100, now);
+        }
+        group.publish(now);
+        group.retry_begins(now);
+        group.retry_ends();
+        group.request_ends(Some(100), now);
+        tried.len()
+    };
+    assert!(requests() >= 4, "{kind:?}: too few to say anything");
+    let fewest = (0..20).map(|_| count(|| assert!(requests() >= 4)));
+    assert_eq!(fewest.min(), Some(0), "{kind:?}");
 }
 
 /// Allocations while `work` runs a hundred times. The harness's own thread may add some, now and
