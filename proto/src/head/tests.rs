@@ -488,3 +488,26 @@ fn errors_say_what() {
     }
     assert_eq!(HeadError::Malformed("x").to_string(), "x");
 }
+
+#[test]
+fn known_names_are_written_as_any_other() {
+    for value in ["1", "", " a b ", "a\r\nb: c", "\t", "x\u{7f}y"] {
+        let (mut known, mut any) = (Head::new(), Head::new());
+        for head in [&mut known, &mut any] {
+            head.set_request(b"GET", b"/", Version::Http11);
+        }
+        known.append_known(Name::XForwardedFor, b"X-Forwarded-For", value.as_bytes());
+        any.append(b"X-Forwarded-For", value.as_bytes());
+        known.set_known(Name::Host, b"Host", b"a");
+        any.set(b"Host", b"a");
+        // A second time it is there: its place stays, its value changes.
+        known.set_known(Name::Host, b"Host", value.as_bytes());
+        any.set(b"Host", value.as_bytes());
+        assert!(known.fields().eq(any.fields()), "{value:?}");
+        assert!(known.has(Name::XForwardedFor) && known.has(Name::Host));
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        known.write_fields(&mut one);
+        any.write_fields(&mut other);
+        assert_eq!(one, other, "{value:?}");
+    }
+}
