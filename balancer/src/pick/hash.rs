@@ -91,11 +91,7 @@ mod tests {
         // Fixed for ever: another value would move every key of every user at an update.
         assert_eq!(
             (key(b"user-1"), name(b"127.0.0.1:80")),
-<<<<<<< HEAD
-            (9_150_881_054_644_106_103, 428_719_773_119_907_058)
-=======
             (6_863_469_410_249_125_230, 2_087_691_337_946_521_668)
->>>>>>> refs/heads/pick
         );
     }
 }
