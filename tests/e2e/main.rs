@@ -12,6 +12,7 @@ mod connections;
 mod control_api;
 mod discovery;
 mod drivers;
+mod edges;
 mod framing;
 mod headers;
 mod healing;

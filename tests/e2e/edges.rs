@@ -1,0 +1,257 @@
+//! Corners of further and hedged tries: whose deadline it is, whose cookie, and who is still waited for.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tests::origin::ok;
+use tests::wait::{pace, wait_until};
+use tests::{request, Client, Gateway, Origin};
+
+fn toml(servers: &str, more: &str) -> String {
+    format!("[[upstreams]]\nname = \"o\"\nservers = [{servers}]\n{more}\n[[routes]]\nupstream_id = \"o\"\n")
+}
+
+/// Answers `/warm` at once and nothing else ever.
+fn stuck() -> Origin {
+    Origin::script(|mut peer| {
+        while let Some(request) = peer.request() {
+            if request.target != "/warm" || peer.try_send(&ok("warm")).is_err() {
+                return peer.until_closed();
+            }
+        }
+    })
+}
+
+fn slow(name: &'static str, millis: u64) -> Origin {
+    Origin::each(move |_| {
+        pace(Duration::from_millis(millis));
+        ok(name)
+    })
+}
+
+/// A race that nobody wins in time is a timeout, and what was sent on a kept connection is not sent again.
+#[test]
+fn a_hedged_try_that_times_out_is_a_504() {
+    let (first, second) = (stuck(), stuck());
+    let more = "retries = 0\nhedge = { after = \"100ms\" }\ntimeout = { read = \"500ms\" }";
+    for (servers, statuses) in
+        [(format!("\"{first}\""), "504"), (format!("\"{first}\", \"{second} backup\""), "504, 504")]
+    {
+        let gateway = Gateway::start(&toml(&servers, more));
+        let mut client = Client::connect(gateway.address());
+        client.send("GET /warm HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.response().status, 200);
+        let before = first.count();
+        client.send("GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n");
+        let response = client.response();
+        assert_eq!(response.status, 504);
+        assert_eq!(response.get("x-ringway-upstream-status"), Some(statuses));
+        assert_eq!(first.count(), before + 1, "asked once");
+        assert_eq!(gateway.wait_access_of("/stuck")["term"], "upstream_timeout");
+    }
+}
+
+/// The first of two rivals has failed; the client then leaves, and the other is let go at once.
+#[test]
+fn a_client_that_leaves_the_last_rival_is_noticed() {
+    let dying = Origin::script(|mut peer| {
+        peer.head();
+        pace(Duration::from_millis(300));
+    });
+    let silent = Origin::silent();
+    let gateway = Gateway::start(&toml(
+        &format!("\"{dying}\", \"{silent} backup\""),
+        "retries = 0\nhedge = { after = \"100ms\" }",
+    ));
+    let mut client = Client::connect(gateway.address());
+    client.send("GET /left HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_until("both were asked and one has failed", || silent.count() == 1 && dying.open() == 0);
+    pace(Duration::from_millis(200));
+    drop(client);
+    let began = Instant::now();
+    wait_until("the other is let go", || silent.open() == 0);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(gateway.wait_access_of("/left")["status"], 499);
+}
+
+/// A kept connection that its endpoint has closed says nothing of the endpoint, for a rival as for any try.
+#[test]
+fn a_rival_on_a_stale_connection_is_sent_on_a_fresh_one() {
+    let first = slow("slow", 3000);
+    let second = Origin::script(|mut peer| {
+        if peer.request().is_some() && peer.try_send(&ok("fast")).is_ok() {
+            // The second request on a connection meets its end.
+            peer.head();
+        }
+    });
+    let gateway = Gateway::start(&toml(
+        &format!("\"{first}\", \"{second} backup max_fails=1\""),
+        "retries = 0\nhedge = { after = \"100ms\" }",
+    ));
+    let mut client = Client::connect(gateway.address());
+    for round in 0..4 {
+        let began = Instant::now();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.response().text(), "fast", "round {round}");
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+}
+
+fn cookie(response: &tests::Response) -> Option<String> {
+    response.get("set-cookie").and_then(|text| text.split(';').next()).map(str::to_owned)
+}
+
+/// The cookie names the endpoint that answered, and who has one waits for its own endpoint.
+#[test]
+fn a_session_is_the_hedge_s_that_answered() {
+    let (first, second) = (slow("slow", 1500), Origin::named("fast"));
+    let gateway = Gateway::start(&toml(
+        &format!("\"{first}\", \"{second} backup\""),
+        "sticky = true\nhedge = { after = \"100ms\" }",
+    ));
+    let response = tests::get(gateway.address(), "/");
+    assert_eq!(response.text(), "fast");
+    let own = cookie(&response).expect("a cookie");
+    let asked = first.count();
+    let bytes = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {own}\r\nConnection: close\r\n\r\n");
+    let again = request(gateway.address(), &bytes);
+    assert_eq!((again.text().as_str(), again.get("set-cookie")), ("fast", None));
+    assert_eq!(first.count(), asked, "the session is the second's");
+    // A session at the slow one stays there: slow is not failed.
+    let alone = Gateway::start(&toml(&format!("\"{first}\""), "sticky = true"));
+    drop(alone);
+}
+
+/// An answer of the gateway's own begins no session: no endpoint has answered.
+#[test]
+fn no_session_begins_with_an_error_page() {
+    let (gone, lost) = (Origin::refused(), Origin::refused());
+    let gateway = Gateway::start(&toml(&format!("\"{gone}\", \"{lost}\""), "sticky = true"));
+    let response = tests::get(gateway.address(), "/");
+    assert_eq!((response.status, response.get("set-cookie")), (502, None));
+}
+
+/// A try's own time begins when it begins: not while its request waits for room.
+#[test]
+fn the_queue_is_not_the_try_s_time() {
+    let origin = slow("fine", 700);
+    let gateway = Gateway::start(&toml(
+        &format!("\"{origin} max_conns=1\""),
+        "retries = 0\nqueue = { size = 10, timeout = \"8s\" }\nretry = { per_try_timeout = \"1500ms\" }",
+    ));
+    let address = gateway.address();
+    let threads: Vec<_> =
+        (0..4).map(|_| std::thread::spawn(move || tests::get(address, "/").status)).collect();
+    let statuses: Vec<u16> = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+    assert_eq!(statuses, [200; 4]);
+}
+
+/// Nor while a client writes its head.
+#[test]
+fn a_slow_head_is_not_the_try_s_time() {
+    let origin = slow("fine", 250);
+    let gateway = Gateway::start(&toml(
+        &format!("\"{origin}\""),
+        "retries = 0\nretry = { per_try_timeout = \"600ms\" }",
+    ));
+    let mut client = Client::connect(gateway.address());
+    client.send("GET / HTTP/1.1\r\n");
+    pace(Duration::from_millis(900));
+    client.send("Host: a\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+}
+
+/// Nor while a client sends its body; and an endpoint is not out for a client's slowness.
+#[test]
+fn a_slow_upload_is_not_the_try_s_time() {
+    let origin = slow("fine", 250);
+    let gateway = Gateway::start(&toml(
+        &format!("\"{origin} max_fails=1\""),
+        "retries = 0\nretry = { per_try_timeout = \"600ms\" }",
+    ));
+    let mut client = Client::connect(gateway.address());
+    for _ in 0..2 {
+        client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");
+        pace(Duration::from_millis(900));
+        client.send("world");
+        assert_eq!(client.response().text(), "fine");
+    }
+    // What an endpoint takes too long for is still its own.
+    let stuck = stuck();
+    let gateway = Gateway::start(&toml(
+        &format!("\"{stuck}\""),
+        "retries = 0\nretry = { per_try_timeout = \"600ms\" }",
+    ));
+    let mut client = Client::connect(gateway.address());
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");
+    pace(Duration::from_millis(100));
+    client.send("world");
+    assert_eq!(client.response().status, 504);
+}
+
+/// The time of a try ends with the response's head: an answer that overtakes its request is not cut by it.
+#[test]
+fn an_answer_under_way_is_not_cut_when_the_upload_ends() {
+    let origin = Origin::script(|mut peer| {
+        let Some(request) = peer.head() else { return };
+        if peer.try_send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").is_err() {
+            return;
+        }
+        let _ = peer.body(&request, &mut |_| {});
+        pace(Duration::from_millis(700));
+        let _ = peer.try_send(b"world");
+        peer.until_closed();
+    });
+    let gateway = Gateway::start(&toml(
+        &format!("\"{origin}\""),
+        "retries = 0\nretry = { per_try_timeout = \"400ms\" }",
+    ));
+    let mut client = Client::connect(gateway.address());
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");
+    let head = client.head();
+    assert_eq!(head.status, 200);
+    pace(Duration::from_millis(600));
+    client.send("world");
+    let mut body = Vec::new();
+    client.stream_body(&head, &mut |piece| body.extend_from_slice(piece));
+    assert_eq!(body, b"helloworld");
+}
+
+/// The answer that counts is the one that the client got, whichever try was the last.
+#[test]
+fn a_breaker_hears_the_rival_that_answered() {
+    let failing = Origin::each(|_| {
+        pace(Duration::from_millis(400));
+        b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno".to_vec()
+    });
+    let silent = Origin::silent();
+    let gateway = Gateway::start(&format!(
+        "{}[routes.plugins.api-breaker]\nbreak_response_code = 555\nunhealthy = {{ failures = 1 }}\n",
+        toml(&format!("\"{failing}\", \"{silent} backup\""), "retries = 0\nhedge = { after = \"100ms\" }")
+    ));
+    assert_eq!(tests::get(gateway.address(), "/").status, 500);
+    wait_until("it rests", || tests::get(gateway.address(), "/").status == 555);
+    assert_eq!(failing.count(), 1, "one failure is enough");
+}
+
+/// An answer is passed over only for an endpoint that can be asked.
+#[test]
+fn an_answer_stays_when_nobody_else_is_left() {
+    let busy = Origin::each(|_| b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy".to_vec());
+    let asked = std::sync::Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    // Fails once, and rests for long.
+    let resting = Origin::script(move |mut peer| {
+        if peer.head().is_some() {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let gateway = Gateway::start(&toml(
+        &format!("\"{resting} max_fails=1 fail_timeout=60s\", \"{busy} backup\""),
+        "retry = { on = [503] }",
+    ));
+    for _ in 0..6 {
+        let response = tests::get(gateway.address(), "/");
+        assert_eq!((response.status, response.text().as_str()), (503, "busy"));
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
