@@ -42,6 +42,15 @@ impl Compiler<'_> {
         plan
     }
 
+    /// One that is written inside a plugin. Routes that share a service or a plugin config share it too: one
+    /// balance and one health, as with a named one.
+    fn inline(&mut self, source: &Arc<config::Upstream>) -> Arc<UpstreamPlan> {
+        match self.upstreams.get(&source.id) {
+            Some(known) if *known.source == **source => known.clone(),
+            _ => self.upstream(source),
+        }
+    }
+
     /// The upstreams that a plugin may choose, compiled. `None` when it names one that is none.
     pub(super) fn plugin_upstreams(
         &mut self,
@@ -51,7 +60,7 @@ impl Compiler<'_> {
         let mut list = Vec::new();
         for reference in plugin.upstreams() {
             match reference {
-                UpstreamRef::Inline(source) => list.push(self.upstream(source)),
+                UpstreamRef::Inline(source) => list.push(self.inline(source)),
                 UpstreamRef::Id(id) => match self.upstreams.get(id) {
                     Some(known) => list.push(known.clone()),
                     None => {
@@ -73,7 +82,7 @@ impl Compiler<'_> {
             link.upstreams.iter().all(|upstream| {
                 let named = self.doc.upstreams.iter().any(|named| named.id == upstream.id);
                 if !named {
-                    self.upstream(&upstream.source);
+                    self.inline(&upstream.source);
                 }
                 self.upstreams.get(&upstream.id).is_some_and(|now| Arc::ptr_eq(now, upstream))
             })
@@ -144,6 +153,7 @@ fn plan(source: &Arc<config::Upstream>, endpoints: Vec<Endpoint>, sticky_key: &[
             connect: source.timeout.connect.unwrap_or(TIMEOUT_DEFAULT),
             send: source.timeout.send.unwrap_or(TIMEOUT_DEFAULT),
             read: source.timeout.read.unwrap_or(TIMEOUT_DEFAULT),
+            head: source.retry.per_try_timeout.unwrap_or(Duration::MAX),
             head_until: u64::MAX,
         },
         retry: RetryPolicy::of(source, endpoints.len()),
@@ -230,6 +240,32 @@ mod tests {
         let shared = |plan: &Plan| plan.upstream("sticky").map(|it| it.endpoints[0].shared.clone());
         let (before, after) = (shared(&first).expect("compiled"), shared(&second).expect("compiled"));
         assert!(Arc::ptr_eq(&before, &after), "what is known of an endpoint stays");
+    }
+
+    /// Two routes of one service, whose plugin names an upstream in place.
+    #[test]
+    fn one_upstream_for_all_routes_of_a_service() {
+        let text = |port: u16| {
+            format!(
+                "[server]\nlisten = \"127.0.0.1:0\"\n[[services]]\nname = \"s\"\nupstream = \"127.0.0.1:1\"\n\
+                 [services.plugins.traffic-split]\nrules = [{{ weighted_upstreams = [{{ upstream = {{ nodes = \
+                 {{ \"127.0.0.1:{port}\" = 1 }} }} }}] }}]\n\
+                 [[routes]]\nname = \"a\"\nuri = \"/a\"\nservice_id = \"s\"\n\
+                 [[routes]]\nname = \"b\"\nuri = \"/b\"\nservice_id = \"s\"\n"
+            )
+        };
+        let mut prev: Option<Arc<Plan>> = None;
+        for port in [2, 2, 3] {
+            let (document, mut report) = config::parse_str("t.toml", &text(port), &config::MapEnv::default());
+            let document = Arc::new(document.unwrap_or_else(|| panic!("{}", report.render(false))));
+            let feeds = Feeds { workers: 1, ..Feeds::default() };
+            let plan = super::super::compile(&document, &feeds, prev.as_ref(), 1, &mut report);
+            let plan = plan.unwrap_or_else(|| panic!("{}", report.render(false)));
+            let of = |route: &str| &plan.routes[route].chain.links[0].upstreams[0];
+            let (a, b) = (of("a"), of("b"));
+            assert!(Arc::ptr_eq(a, b) && plan.upstream(&a.id).is_some_and(|known| Arc::ptr_eq(known, a)));
+            prev = Some(plan);
+        }
     }
 
     #[test]
