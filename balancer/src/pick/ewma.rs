@@ -65,7 +65,8 @@ impl Latency {
         };
         self.peak.set(peak);
         self.errors.set(errors);
-        self.stamp.set(now);
+        // A long answer ends with the time of its head: what came since is not made older by it.
+        self.stamp.set(now.max(self.stamp.get()));
     }
 
     /// Takes in what the others published; 0 is nothing.
@@ -173,6 +174,15 @@ mod tests {
         latency.heard(500_000, 60_000_000);
         assert!(latency.micros(70_000_000) < 1000.0, "{}", latency.micros(70_000_000));
         assert_eq!(latency.micros(u64::MAX), 0.0);
+    }
+
+    /// An answer whose body took ten minutes ends with the time of its head.
+    #[test]
+    fn a_long_answer_makes_nothing_older() {
+        let latency = Latency::default();
+        latency.sample(Outcome::Status(200), 500_000, 600_000_000);
+        latency.sample(Outcome::Status(200), 1_000, 1_000);
+        assert!(latency.micros(600_000_000) > 400_000.0, "{latency:?}");
     }
 
     #[test]
