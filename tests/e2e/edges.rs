@@ -117,8 +117,14 @@ fn a_session_is_the_hedge_s_that_answered() {
     assert_eq!((again.text().as_str(), again.get("set-cookie")), ("fast", None));
     assert_eq!(first.count(), asked, "the session is the second's");
     // A session at the slow one stays there: slow is not failed.
-    let alone = Gateway::start(&toml(&format!("\"{first}\""), "sticky = true"));
-    drop(alone);
+    gateway.replace(&toml(&format!("\"{first}\""), "sticky = true"));
+    let slow = cookie(&tests::get(gateway.address(), "/")).expect("a cookie");
+    gateway.replace(&toml(
+        &format!("\"{first}\", \"{second} backup\""),
+        "sticky = true\nhedge = { after = \"100ms\" }",
+    ));
+    let stays = request(gateway.address(), &bytes.replace(&own, &slow));
+    assert_eq!((stays.text().as_str(), stays.get("set-cookie")), ("slow", None));
 }
 
 /// An answer of the gateway's own begins no session: no endpoint has answered.
@@ -254,4 +260,33 @@ fn an_answer_stays_when_nobody_else_is_left() {
         assert_eq!((response.status, response.text().as_str()), (503, "busy"));
     }
     assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+/// `timeout.send` bounds each piece, not the upload as a whole.
+#[test]
+fn an_upload_may_last_longer_than_its_pieces() {
+    let origin = slow("fine", 1);
+    let gateway = Gateway::start(&toml(&format!("\"{origin}\""), "timeout = { send = \"500ms\" }"));
+    let mut client = Client::connect(gateway.address());
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 25\r\n\r\n");
+    for _ in 0..5 {
+        client.send("hello");
+        pace(Duration::from_millis(300));
+    }
+    assert_eq!(client.response().text(), "fine");
+}
+
+/// `timeout.read` bounds the waits for the upstream, not those for a client that takes its time.
+#[test]
+fn a_slow_reader_is_not_the_upstream_s_time() {
+    let length = 24 << 20;
+    let origin = Origin::each(move |_| ok(tests::pattern::bytes(length)));
+    let gateway = Gateway::start(&toml(&format!("\"{origin}\""), "timeout = { read = \"500ms\" }"));
+    let mut client = Client::connect(gateway.address());
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let head = client.head();
+    pace(Duration::from_millis(1500));
+    let mut got = 0;
+    client.stream_body(&head, &mut |piece| got += piece.len());
+    assert_eq!(got, length);
 }

@@ -214,6 +214,19 @@ impl Group {
         members.filter(|index| !tried.contains(**index as usize)).count()
     }
 
+    /// How many endpoints that were not tried a pick may give `now`, as far as their health decides; 1 for an only
+    /// one.
+    pub fn usable(&self, tried: &Tried, now: u64) -> usize {
+        if self.rules.up == 1 {
+            return 1;
+        }
+        let members = self.rules.parts.iter().flat_map(|part| &part.members).map(|index| *index as usize);
+        let is_usable = |index: &usize| {
+            self.watch.in_play(self.shared[*index].usable(&self.rules.endpoints[*index].health, now))
+        };
+        members.filter(|index| !tried.contains(*index)).filter(is_usable).count()
+    }
+
     /// What has to be done from time to time, before a pick.
     #[inline]
     fn prepare(&mut self, now: u64) {

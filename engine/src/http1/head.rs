@@ -44,6 +44,8 @@ pub async fn read(
                     x.head_bytes_in = length as u64;
                     input.consume(length);
                     connection.watch.clear();
+                    // A head that came in pieces: `began` is no longer now.
+                    x.waited = timed;
                     return Read::Request;
                 }
                 Ok(None) => {}

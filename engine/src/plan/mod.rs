@@ -221,12 +221,21 @@ pub struct Timeouts {
     pub send: Duration,
     /// Between two reads from it.
     pub read: Duration,
-    /// Until when the response's head has to be there, in microseconds since the process began:
-    /// `retry.per_try_timeout`. `u64::MAX` without one.
+    /// From the beginning of a try, or the end of its upload, to the response's head:
+    /// `retry.per_try_timeout`. `Duration::MAX` without one.
+    pub head: Duration,
+    /// Until when the head has to be there hence, in microseconds since the process began; `u64::MAX` without
+    /// an end.
     pub head_until: u64,
 }
 
 impl Timeouts {
+    /// With the time for the response's head beginning `now`.
+    pub fn head_from(self, now: u64) -> Timeouts {
+        let micros = u64::try_from(self.head.as_micros()).unwrap_or(u64::MAX);
+        Timeouts { head_until: now.saturating_add(micros), ..self }
+    }
+
     /// How long the next bytes of a response's head are waited for.
     pub fn head_patience(&self) -> Duration {
         if self.head_until == u64::MAX {

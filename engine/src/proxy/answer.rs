@@ -51,6 +51,8 @@ pub async fn fault(connection: &Connection, x: &mut Exchange, input: &mut Buf, f
         connection.socket.shutdown(Shutdown::Both);
         return After::Close;
     }
+    // No endpoint has answered: a session that the client has elsewhere is not to be lost by that.
+    x.sticky_cookie = None;
     let unread = unread_body(x, input);
     x.close |= fault.close || unread == Unread::TooMuch;
     let body = compose(x, page(fault));

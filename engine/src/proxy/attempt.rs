@@ -227,7 +227,12 @@ async fn on_link(
     }
     let (link, came) = if whole {
         let link = match hedge::allowance(x, way) {
-            Some(hedge) => Box::pin(hedge::race(connection, x, way, link, hedge)).await?,
+            Some(hedge) => {
+                let won = Box::pin(hedge::race(connection, x, way, link, hedge)).await;
+                // The guard stood on a connection that may be closed by now, and its number another's.
+                connection.watch.clear();
+                won?
+            }
             None => link,
         };
         let came = body::download(connection, x, &link, way, None).await;
@@ -281,7 +286,9 @@ async fn duplex(
     link: &Link,
     way: &mut Way<'_>,
 ) -> Result<Came, Fault> {
-    let shared = Shared::new(x.source.is_replayable());
+    // Sending the head is over. The upload has deadlines of its own, and the response waits for its end.
+    link.watch.clear();
+    let shared = Shared::new(x.source.is_replayable(), way.times);
     let upload = Upload::new(x, std::mem::take(input), keep(x, way.upstream));
     let times = way.times;
     let (upload, result) = {
@@ -319,7 +326,8 @@ async fn duplex(
     x.source = upload.source;
     x.source.put_reader(upload.reader);
     match (result, shared.fault.get()) {
-        (Err(_), Some(fault)) => Err(fault),
+        // Nor is there another try for a request that broke off or broke a rule.
+        (Err(_) | Ok(Came::PassedOver { .. }), Some(fault)) => Err(fault),
         (result, _) => result,
     }
 }

@@ -62,6 +62,9 @@ pub async fn download(
     let (pool, times) = (&way.upstream.pools[way.this.index], way.times);
     let mut buf = Buf::take(if pool.large.get() { Class::Bulk } else { Class::Read });
     head(connection, x, link, &mut buf, times, shared).await?;
+    if let Some(shared) = shared {
+        shared.headed.set(true);
+    }
     x.head_at = clock::micros();
     let micros = x.head_at.saturating_sub(x.began);
     x.ttfb_us = Some(micros);
@@ -134,7 +137,8 @@ async fn head(
                 buf.grow(buf.len() * 2);
             }
         }
-        read(connection, link, buf, times.head_patience(), shared).await?;
+        let patience = shared.map_or_else(|| times.head_patience(), Shared::patience);
+        read(connection, link, buf, patience, shared).await?;
     }
 }
 
@@ -146,7 +150,7 @@ async fn read(
     patience: Duration,
     shared: Option<&Shared>,
 ) -> Result<(), Fault> {
-    let uploading = shared.is_some_and(|shared| !shared.complete.get());
+    let uploading = shared.is_some_and(|shared| !shared.ended.get());
     if !uploading {
         link.watch.expire_in(patience);
     }
@@ -324,6 +328,10 @@ impl Relay<'_> {
         let mut total = buf.len() as u64;
         let result;
         x.response_begun = true;
+        if !self.reader.is_done() {
+            // Until the next read it is the client that takes its time, not the upstream.
+            self.link.watch.clear();
+        }
         if with_head && !buf.prepend(&x.scratch) {
             total += x.scratch.len() as u64;
             let head = std::mem::take(&mut x.scratch);

@@ -115,8 +115,10 @@ pub struct Exchange {
     pub further: Option<Further>,
     /// Whether the last try's upload went out whole.
     pub uploaded: bool,
-    /// Whether a plugin had it wait: `began` is no longer now.
+    /// Whether a plugin had it wait, or its head came in pieces: `began` is no longer now.
     pub waited: bool,
+    /// When its first try could begin, in microseconds.
+    pub tried_from: u64,
     /// When the head of the last response came, in microseconds.
     pub head_at: u64,
     /// The upstream that a plugin chose.
@@ -192,6 +194,7 @@ impl Default for Exchange {
             further: None,
             uploaded: false,
             waited: false,
+            tried_from: 0,
             head_at: 0,
             chosen: None,
             retry_after: None,

@@ -49,7 +49,8 @@ pub fn record(connection: &Connection, x: &mut Exchange) {
             body_bytes_out: x.body_bytes_out,
             duration: Duration::from_micros(micros),
             tries: x.tries,
-            upstream_status: x.outcomes().last().map(|last| last.status),
+            // With rivals the last try is not always the one that counts.
+            upstream_status: (x.tries > 0).then(|| x.outcome()),
         };
         chain::end(x, &record);
     }

@@ -36,6 +36,7 @@ pub async fn run(connection: &Connection, x: &mut Exchange, input: &mut Buf) -> 
     let upstream = x.chosen.take().or_else(|| route.upstream.clone()).ok_or(none)?;
     attempt::take_small_body(x, input);
     let now = if x.source.is_begun() || x.waited { clock::micros() } else { x.began };
+    x.tried_from = now;
     let admitted = upstream.admit(now);
     let mut admitted = admitted.map_err(|after| overload(x, after, Term::Shed))?;
     let copies = mirror::prepare(connection, x);
@@ -95,7 +96,8 @@ async fn tries(
         x.begin_try();
         sticky::remember(x, upstream, this.index, named);
         x.upstream_addr = Some(upstream.texts[this.index].clone());
-        let times = limited(times, upstream, now);
+        // From its pick on: the wait for room is not the try's.
+        let times = limited(times, this.began);
         let error = match attempt::run(connection, x, input, upstream, &mut this, &mut tried, times).await {
             Ok(after) => {
                 let status = x.outcome();
@@ -150,14 +152,12 @@ impl Drop for Further {
 }
 
 /// The times of one try that begins `now`.
-fn limited(times: Timeouts, upstream: &CoreUpstream, now: u64) -> Timeouts {
-    let Some(most) = upstream.plan.source.retry.per_try_timeout else { return times };
-    Timeouts {
-        connect: times.connect.min(most),
-        send: times.send.min(most),
-        head_until: now.saturating_add(most.as_micros() as u64),
-        ..times
+fn limited(times: Timeouts, now: u64) -> Timeouts {
+    let most = times.head;
+    if most == Duration::MAX {
+        return times;
     }
+    Timeouts { connect: times.connect.min(most), send: times.send.min(most), ..times.head_from(now) }
 }
 
 /// Whether there may be another try after this failure.
@@ -194,7 +194,8 @@ pub fn passes_over(
         replayable,
         tries: x.tries,
         elapsed: elapsed(x),
-        untried: upstream.group.borrow().untried(tried),
+        // Those that are out would not be picked: better this answer than none.
+        untried: upstream.group.borrow().usable(tried, clock::micros()),
     };
     if !upstream.plan.retry.may_retry(&failed) {
         return false;
@@ -207,7 +208,7 @@ pub fn passes_over(
 }
 
 fn elapsed(x: &Exchange) -> Duration {
-    Duration::from_micros(clock::micros().saturating_sub(x.began))
+    Duration::from_micros(clock::micros().saturating_sub(x.tried_from))
 }
 
 /// What a failed try says of its endpoint.

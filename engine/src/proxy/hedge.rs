@@ -18,11 +18,16 @@ use super::attempt::{write_request, TryError, Way};
 use super::exchange::Exchange;
 use super::fault::{Fault, Term};
 use super::forward::Further;
+use super::sticky;
 use crate::clock;
 use crate::http1::{write, Connection};
+use crate::plan::Timeouts;
 use crate::upstream::connect::connect;
 use crate::upstream::pool::Link;
 use crate::upstream::Try;
+
+/// How soon a client that leaves is noticed once the first try, by which it was guarded, has failed.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Status in the log of a try that was given up for a faster one.
 const GIVEN_UP: u16 = 499;
@@ -30,7 +35,11 @@ const GIVEN_UP: u16 = 499;
 /// Whether, and how, this try may be hedged.
 pub fn allowance(x: &Exchange, way: &Way<'_>) -> Option<Hedge> {
     let hedge = way.upstream.plan.source.hedge?;
-    let fits = x.tries == 1 && !x.upgrade && way.upstream.plan.retry.hedgeable(x.request.method_bytes());
+    let fits = x.tries == 1
+        && !x.upgrade
+        && way.upstream.plan.retry.hedgeable(x.request.method_bytes())
+        // A session stays where it is as long as that has not failed.
+        && !sticky::has_session(x, way.upstream, way.this.index);
     fits.then_some(hedge)
 }
 
@@ -48,7 +57,10 @@ struct Rival {
 type Ready = Result<Link, (Option<Link>, TryError)>;
 
 enum Event {
+    /// Nothing came in time.
     Slow,
+    /// Time to look whether the client is still there.
+    Look,
     Done(usize, Ready),
 }
 
@@ -57,7 +69,7 @@ enum Event {
 ///
 /// # Errors
 ///
-/// When no rival is left and the last had no connection to receive an answer from.
+/// When no rival is left, or nobody to answer to.
 pub async fn race(
     connection: &Connection,
     x: &mut Exchange,
@@ -68,11 +80,17 @@ pub async fn race(
     first.watch.expire_in(way.times.head_patience());
     connection.watch.guard_peer(first.socket.raw_fd());
     let future = Box::pin(answered(first));
-    let mut rivals = vec![Rival { number: x.current_try, this: None, _further: None, future }];
+    let first_number = x.current_try;
+    let mut rivals = vec![Rival { number: first_number, this: None, _further: None, future }];
     let mut left = hedge.max;
+    let mut slow_at = later(hedge.after);
+    let mut guarded = true;
     loop {
-        match next(&mut rivals, (left > 0).then_some(hedge.after)).await {
+        match next(&mut rivals, (left > 0).then_some(slow_at), !guarded).await {
+            Event::Look if connection.socket.has_hung_up() => return Err(abandon(x, &rivals)),
+            Event::Look => {}
             Event::Slow => {
+                slow_at = later(hedge.after);
                 left -= 1;
                 match start(connection, x, way) {
                     Some(rival) => rivals.push(rival),
@@ -80,39 +98,75 @@ pub async fn race(
                 }
             }
             Event::Done(index, ready) => {
+                if guarded && connection.watch.peer_gone() {
+                    return Err(abandon(x, &rivals));
+                }
                 let rival = rivals.swap_remove(index);
-                let gone = connection.watch.peer_gone();
                 match ready {
                     Ok(link) => {
                         win(x, way, rival, rivals);
                         return Ok(link);
                     }
-                    Err((link, error)) if rivals.is_empty() || gone => {
+                    Err((_, error)) if rivals.is_empty() => {
                         win(x, way, rival, rivals);
-                        return link.ok_or(error);
+                        return Err(error);
                     }
-                    Err((_, error)) => lose(x, way, rival, &mut rivals, error),
+                    Err((link, error)) => {
+                        if rival.number == first_number {
+                            // Its connection is closed here, and its number may soon be another's.
+                            connection.watch.clear();
+                            guarded = false;
+                        }
+                        drop(link);
+                        lose(x, way, rival, &mut rivals, error);
+                    }
                 }
             }
         }
     }
 }
 
+fn later(after: Duration) -> u64 {
+    clock::micros().saturating_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// The client has left: one of those under way is the try that it gave up, as its outcome will say.
+fn abandon(x: &mut Exchange, rivals: &[Rival]) -> TryError {
+    x.current_try = rivals.first().map_or(x.current_try, |rival| rival.number);
+    TryError { failure: balancer::retry::Failure::NoAnswer, sent: true, fault: Fault::CLIENT_GONE }
+}
+
 /// The next thing that happens; all of them are asked in turn.
-async fn next(rivals: &mut [Rival], after: Option<Duration>) -> Event {
-    let mut slow = after.map(|after| Box::pin(monoio::time::sleep(after)));
+async fn next(rivals: &mut [Rival], slow_at: Option<u64>, looks: bool) -> Event {
+    let until = |at: u64| Duration::from_micros(at.saturating_sub(clock::micros()));
+    let mut slow = slow_at.map(|at| Box::pin(monoio::time::sleep(until(at))));
+    let mut look = looks.then(|| Box::pin(monoio::time::sleep(LOOK)));
     std::future::poll_fn(|context| {
         for (index, rival) in rivals.iter_mut().enumerate() {
             if let Poll::Ready(ready) = rival.future.as_mut().poll(context) {
                 return Poll::Ready(Event::Done(index, ready));
             }
         }
-        match &mut slow {
-            Some(slow) => slow.as_mut().poll(context).map(|()| Event::Slow),
-            None => Poll::Pending,
+        if slow.as_mut().is_some_and(|slow| slow.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(Event::Slow);
         }
+        if look.as_mut().is_some_and(|look| look.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(Event::Look);
+        }
+        Poll::Pending
     })
     .await
+}
+
+/// Sends a request and waits for the first of its answer.
+async fn asked(link: Link, bytes: Vec<u8>, times: Timeouts) -> (Ready, Vec<u8>) {
+    let (sent, bytes) = write::all(&link.socket, &link.watch, times.send, bytes).await;
+    if sent.is_err() {
+        let error = TryError::send(&link);
+        return (Err((Some(link), error)), bytes);
+    }
+    link.watch.expire_in(times.head_patience());
+    (answered(link).await, bytes)
 }
 
 /// Waits until something can be read, and makes sure that it is not the end.
@@ -152,20 +206,21 @@ fn start(connection: &Connection, x: &mut Exchange, way: &mut Way<'_>) -> Option
     let link = upstream.pools[this.index].checkout();
     let address = upstream.plan.endpoints[this.index].address.clone();
     let (worker, times) = (worker.clone(), way.times);
+    // Its time begins with it, not with the first's.
+    let times = times.head_from(now);
     let future = Box::pin(async move {
-        let link = match link {
-            Some(link) => link,
-            None => connect(&worker, &address, times.connect, None)
-                .await
-                .map_err(|error| (None, TryError::connect(&error)))?,
-        };
-        let (sent, _) = write::all(&link.socket, &link.watch, times.send, bytes).await;
-        if sent.is_err() {
-            let error = TryError::send(&link);
-            return Err((Some(link), error));
+        let mut bytes = bytes;
+        if let Some(link) = link {
+            let (ready, back) = asked(link, bytes, times).await;
+            match ready {
+                // It lay in the pool and was closed: that says nothing of the endpoint (see `attempt`).
+                Err((_, error)) if error.failure == balancer::retry::Failure::NoAnswer => bytes = back,
+                ready => return ready,
+            }
         }
-        link.watch.expire_in(times.head_patience());
-        answered(link).await
+        let connected = connect(&worker, &address, times.connect, None).await;
+        let link = connected.map_err(|error| (None, TryError::connect(&error)))?;
+        asked(link, bytes, times).await.0
     });
     Some(Rival { number, this: Some(this), _further: Some(further), future })
 }
@@ -184,6 +239,9 @@ fn win(x: &mut Exchange, way: &mut Way<'_>, winner: Rival, others: Vec<Rival>) {
         *way.this = this;
         x.upstream_addr = Some(way.upstream.texts[way.this.index].clone());
     }
+    way.times = way.times.head_from(way.this.began);
+    let named = sticky::named_endpoint(x, way.upstream);
+    sticky::remember(x, way.upstream, way.this.index, named);
     x.current_try = waited_for;
 }
 

@@ -43,6 +43,11 @@ pub fn named_endpoint(x: &Exchange, upstream: &CoreUpstream) -> Option<usize> {
     upstream.plan.rules.sticky_endpoint(cookie)
 }
 
+/// Whether the request's session is at this endpoint.
+pub fn has_session(x: &Exchange, upstream: &CoreUpstream, index: usize) -> bool {
+    named_endpoint(x, upstream) == Some(index)
+}
+
 /// Has the answer set the cookie of the endpoint that is tried now, where the client has another or none.
 pub fn remember(x: &mut Exchange, upstream: &Rc<CoreUpstream>, index: usize, named: Option<usize>) {
     let Some(sticky) = &upstream.plan.source.sticky else { return };

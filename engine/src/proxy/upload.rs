@@ -7,6 +7,7 @@
 //! upstream's socket is shut down, and then it is awaited.
 
 use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
 use monoio::io::Canceller;
 use proto::framing::BodyLength;
@@ -16,6 +17,7 @@ use super::exchange::Exchange;
 use super::fault::{Fault, Term};
 use super::source::{Keep, Source};
 use crate::buffer::{Buf, Class};
+use crate::clock;
 use crate::deadline::Watch;
 use crate::http1::body::{frame, last_chunk, BodyReader, Framing};
 use crate::http1::{write, Connection};
@@ -48,18 +50,44 @@ pub struct Shared {
     pub complete: Cell<bool>,
     /// Why the upload failed, when that is the client's doing.
     pub fault: Cell<Option<Fault>>,
+    /// The response's head is there: only its body is waited for.
+    pub headed: Cell<bool>,
+    /// The upload has ended, whole or not: the response has its times again.
+    pub ended: Cell<bool>,
+    times: Cell<Timeouts>,
 }
 
 impl Shared {
     /// Nothing has gone out yet.
-    pub fn new(replayable: bool) -> Self {
+    pub fn new(replayable: bool, times: Timeouts) -> Self {
         Shared {
             stop: Cell::new(false),
             replayable: Cell::new(replayable),
             canceller: RefCell::default(),
             complete: Cell::new(false),
             fault: Cell::new(None),
+            headed: Cell::new(false),
+            ended: Cell::new(false),
+            times: Cell::new(times),
         }
+    }
+
+    /// How long the next bytes of the response are waited for once the upload has ended.
+    pub fn patience(&self) -> Duration {
+        let times = self.times.get();
+        if self.headed.get() {
+            times.read
+        } else {
+            times.head_patience()
+        }
+    }
+
+    /// The upload has ended: from now on the response is waited for, for as long as a try may take. Before, the
+    /// client's pace decided, and its slowness is not the endpoint's.
+    fn await_response(&self, link: &Link) {
+        self.ended.set(true);
+        self.times.set(self.times.get().head_from(clock::micros()));
+        link.watch.expire_in(self.patience());
     }
 
     /// Ends the pump soon: its read is cancelled, the upstream is shut down.
@@ -112,6 +140,7 @@ impl Upload {
             if upstream.expired() {
                 shared.fail(link, Fault { status: 504, term: Term::UpstreamTimeout, close: true });
             }
+            shared.await_response(link);
             shared.canceller.borrow_mut().take();
             return self;
         }
@@ -144,7 +173,8 @@ impl Upload {
                     if upstream.expired() {
                         shared.fail(link, Fault { status: 504, term: Term::UpstreamTimeout, close: true });
                     }
-                    // Otherwise its answer may still be on the way: that decides.
+                    // Otherwise its answer may still be on the way: that decides, in its time.
+                    shared.await_response(link);
                     break;
                 }
             }
@@ -202,12 +232,12 @@ impl Upload {
             let (result, _) = write::all(&link.socket, upstream, times.send, end).await;
             upstream.clear();
             if result.is_err() {
+                shared.await_response(link);
                 return;
             }
         }
         shared.complete.set(true);
-        // From now on the response is waited for.
-        link.watch.expire_in(times.head_patience());
+        shared.await_response(link);
     }
 
     /// A body that goes on for long is carried in large pieces.
