@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tests::origin::ok;
 use tests::wait::{pace, wait_until};
+use tests::websocket::handshake;
 use tests::{request, Client, Gateway, Origin};
 
 fn toml(servers: &str, more: &str) -> String {
@@ -289,4 +290,88 @@ fn a_slow_reader_is_not_the_upstream_s_time() {
     let mut got = 0;
     client.stream_body(&head, &mut |piece| got += piece.len());
     assert_eq!(got, length);
+}
+
+const SWITCHED: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+
+/// Switches protocols whenever asked, and holds the tunnel.
+fn tunnels(mut peer: tests::origin::Peer) {
+    if peer.head().is_some() && peer.try_send(SWITCHED.as_bytes()).is_ok() {
+        peer.until_closed();
+    }
+}
+
+fn tunnel(gateway: &Gateway) -> Client {
+    let mut client = Client::sending(gateway.address(), handshake("/"));
+    assert_eq!(client.head().status, 101);
+    client
+}
+
+/// What takes hours says with its head that the endpoint is back, not with its end.
+#[test]
+fn a_trial_ends_with_the_head() {
+    let address = Origin::refused();
+    let backup = Origin::script(tunnels);
+    let gateway = Gateway::start(&format!(
+        "[[upstreams]]\nname = \"o\"\nservers = [\"{address} max_fails=1 fail_timeout=1s\", \"{backup} backup\"]\n\
+         [[routes]]\nupstream_id = \"o\"\nenable_websocket = true\n"
+    ));
+    let mut held = vec![tunnel(&gateway)];
+    assert_eq!(backup.count(), 1, "the first is dead");
+    let origin = Origin::script_at(address, tunnels);
+    wait_until("a trial", || {
+        held.push(tunnel(&gateway));
+        origin.count() == 1
+    });
+    let before = backup.count();
+    for _ in 0..8 {
+        held.push(tunnel(&gateway));
+    }
+    assert_eq!((origin.count(), backup.count()), (9, before), "the trial succeeded");
+}
+
+/// A tunnel is a session too.
+#[test]
+fn a_switched_protocol_sets_the_cookie() {
+    let origin = Origin::script(tunnels);
+    let gateway = Gateway::start(&format!(
+        "[[routes]]\nenable_websocket = true\nupstream = {{ servers = [\"{origin}\"], sticky = true }}\n"
+    ));
+    let mut client = Client::sending(gateway.address(), handshake("/"));
+    let head = client.head();
+    assert_eq!(head.status, 101);
+    assert!(cookie(&head).is_some_and(|cookie| cookie.starts_with("rw_s=")));
+}
+
+/// A client that leaves a long answer says nothing of the endpoint's latency, which is the head's.
+#[test]
+fn a_client_that_leaves_a_stream_makes_no_endpoint_slow() {
+    let origin = |name: &'static str| {
+        Origin::script(move |mut peer| {
+            while let Some(request) = peer.request() {
+                if request.target == "/stream" {
+                    let _ = peer.try_send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+                    return peer.until_closed();
+                }
+                pace(Duration::from_millis(20));
+                if peer.try_send(&ok(name)).is_err() {
+                    return;
+                }
+            }
+        })
+    };
+    let (first, second) = (origin("first"), origin("second"));
+    let gateway = Gateway::start(&toml(&format!("\"{first}\", \"{second}\""), "type = \"ewma\""));
+    let texts = |count: usize| -> std::collections::BTreeSet<String> {
+        (0..count).map(|_| tests::get(gateway.address(), "/").text()).collect()
+    };
+    wait_until("both are known", || texts(4).len() == 2);
+    let mut client = Client::connect(gateway.address());
+    client.send("GET /stream HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.head().status, 200);
+    pace(Duration::from_millis(2500));
+    drop(client);
+    gateway.wait_access_of("/stream");
+    assert_eq!(texts(60).len(), 2, "both are used still");
 }

@@ -120,13 +120,15 @@ impl Group {
     /// Ends a try that a pick began. `micros`: from its beginning to the response head, or to its failure.
     /// `Some` when the endpoint went out or came back by it: control has to be told then.
     pub fn finish(&mut self, index: usize, outcome: Outcome, micros: u64, now: u64) -> Option<Change> {
-        let local = self.locals.get(index)?;
+        self.release(index);
+        self.judge(index, outcome, now.saturating_sub(micros), micros, now)
+    }
+
+    /// Ends a try of which [`Group::judge`] has been told all.
+    pub fn release(&mut self, index: usize) {
+        let Some(local) = self.locals.get(index) else { return };
         local.active.set(local.active.get().saturating_sub(1));
         self.lineage.under_way.set(self.lineage.under_way.get().saturating_sub(1));
-        let trial = local.ends_trial(now.saturating_sub(micros));
-        if self.rules.kind == Kind::Ewma {
-            local.latency.sample(outcome, micros, now);
-        }
         if self.generation != self.lineage.newest.get() {
             self.lineage.ended.borrow_mut().push(local.index.get());
             self.lineage.has_ended.set(true);
@@ -138,6 +140,24 @@ impl Group {
             }
         }
         self.loaded(index);
+    }
+
+    /// Takes in what came of a try that goes on, such as the head of a long response; `began` is its pick's
+    /// time. `Some` as in [`Group::finish`]. What came of it after may be told as well: not the same again.
+    pub fn judge(
+        &mut self,
+        index: usize,
+        outcome: Outcome,
+        began: u64,
+        micros: u64,
+        now: u64,
+    ) -> Option<Change> {
+        let local = self.locals.get(index)?;
+        let trial = local.ends_trial(began);
+        if self.rules.kind == Kind::Ewma {
+            local.latency.sample(outcome, micros, now);
+            self.loaded(index);
+        }
         let change = self.tell(index, outcome, trial, now);
         if change.is_some() {
             self.look(index, now);

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use balancer::endpoint::Outcome;
 use proto::framing::{self, BodyLength};
 use proto::head::{parse_response, Name};
 
@@ -71,6 +72,7 @@ pub async fn download(
     connection.worker.stats.upstream.record(micros);
     x.note_try(x.response.status());
     if x.response.status() == 101 {
+        way.this.answered(Outcome::Status(101), x.head_at);
         return switch(connection, x, buf).await;
     }
     let bad = Fault::answer(502, Term::BadResponse);
@@ -90,7 +92,13 @@ pub async fn download(
         let body = answer::compose(x, other);
         x.replaced_body = Some(body);
     }
-    let relay = Relay { connection, link, times, reader: BodyReader::new(length), shared };
+    let reader = BodyReader::new(length);
+    let status = x.outcome();
+    if reader.left().is_none_or(|left| left > buf.len() as u64) {
+        // Its end may be far, and the balance is not to wait for it.
+        way.this.answered(Outcome::Status(status), x.head_at);
+    }
+    let relay = Relay { connection, link, times, reader, shared };
     let clean = match x.replaced_body.take() {
         Some(body) => relay.replace(x, buf, body).await?,
         None => relay.stream(x, buf, length, pool).await?,
@@ -203,6 +211,9 @@ async fn switch(connection: &Connection, x: &mut Exchange, early: Buf) -> Result
     proto::hop::strip_response(&mut x.response);
     x.response.append(b"Connection", b"upgrade");
     x.response.append(b"Upgrade", &protocol);
+    if let Some(cookie) = &x.sticky_cookie {
+        x.response.append(b"Set-Cookie", cookie.as_bytes());
+    }
     let mut out = std::mem::take(&mut x.scratch);
     out.clear();
     answer::write_head(x, &mut out);

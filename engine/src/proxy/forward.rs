@@ -101,12 +101,12 @@ async fn tries(
         let error = match attempt::run(connection, x, input, upstream, &mut this, &mut tried, times).await {
             Ok(after) => {
                 let status = x.outcome();
-                this.end(Outcome::Status(status), Some(x.head_at));
+                this.end(Outcome::Status(status), x.head_at);
                 return Ok(after);
             }
             Err(error) => error,
         };
-        this.end(outcome(x, &error), None);
+        this.fail(outcome(x, &error), x.response_begun.then_some(x.head_at));
         if !matches!(error.failure, Failure::Status(_)) {
             x.note_try(error.fault.status);
         }

@@ -262,6 +262,6 @@ fn lose(x: &mut Exchange, way: &mut Way<'_>, loser: Rival, rivals: &mut [Rival],
         }),
     };
     if let Some(this) = this {
-        this.end(outcome, None);
+        this.fail(outcome, None);
     }
 }

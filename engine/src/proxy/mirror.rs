@@ -3,8 +3,8 @@
 //!
 //! A copy goes out when the whole request is at hand: at once where it is, else
 //! when its body has streamed through and could be kept (`source`). What cannot be
-//! kept, and what comes while [`COPIES_MAX`] are under way on this core, is not copied
-//! and counted. Answers are read away and dropped.
+//! kept, and what comes while [`COPIES_MAX`] are under way on this core or its bytes are too many
+//! ([`KEPT_BYTES_MAX`], with those kept for further tries), is not copied and counted. Answers are read away and dropped.
 
 use std::rc::Rc;
 
@@ -15,6 +15,7 @@ use proto::head::{parse_response, Head, HeadLimits, Method, Name};
 
 use super::chain;
 use super::exchange::Exchange;
+use super::source::KEPT_BYTES_MAX;
 use crate::buffer::{Buf, Class};
 use crate::clock;
 use crate::http1::body::BodyReader;
@@ -87,7 +88,8 @@ pub fn send_late(connection: &Connection, x: &Exchange, copies: Vec<Copy>) {
         return;
     };
     for mut copy in copies {
-        if worker.mirrors.get() >= COPIES_MAX {
+        let bytes = copy.head.len() + body.len();
+        if worker.mirrors.get() >= COPIES_MAX || worker.kept_bytes.get() + bytes > KEPT_BYTES_MAX {
             worker.stats.mirrors_skipped.add(1);
             continue;
         }
@@ -97,7 +99,7 @@ pub fn send_late(connection: &Connection, x: &Exchange, copies: Vec<Copy>) {
         copy.head.extend_from_slice(b"\r\n");
         copy.head.extend_from_slice(body);
         worker.stats.mirrors.add(1);
-        let under_way = UnderWay::new(worker);
+        let under_way = UnderWay::new(worker, bytes);
         let limits = x.settings().response_head;
         let owner = worker.clone();
         guard::spawn(worker, async move {
@@ -107,19 +109,21 @@ pub fn send_late(connection: &Connection, x: &Exchange, copies: Vec<Copy>) {
     }
 }
 
-/// Counts a copy while it lives.
-struct UnderWay(Rc<Worker>);
+/// Counts a copy and its bytes while it lives.
+struct UnderWay(Rc<Worker>, usize);
 
 impl UnderWay {
-    fn new(worker: &Rc<Worker>) -> Self {
+    fn new(worker: &Rc<Worker>, bytes: usize) -> Self {
         worker.mirrors.set(worker.mirrors.get() + 1);
-        UnderWay(worker.clone())
+        worker.kept_bytes.set(worker.kept_bytes.get() + bytes);
+        UnderWay(worker.clone(), bytes)
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.mirrors.set(self.0.mirrors.get() - 1);
+        self.0.kept_bytes.set(self.0.kept_bytes.get() - self.1);
     }
 }
 
@@ -141,7 +145,7 @@ impl Copy {
             Ok(link) => link,
             Err(error) => {
                 worker.stats.mirrors_failed.add(1);
-                return this.end(
+                return this.fail(
                     match error {
                         ConnectError::TimedOut => Outcome::TimedOut,
                         ConnectError::ClientGone | ConnectError::Io(_) => Outcome::Failed,
@@ -156,11 +160,11 @@ impl Copy {
             Err(_) => Answer { status: None, reusable: false },
         };
         match answer.status {
-            Some(status) => this.end(Outcome::Status(status), None),
+            Some(status) => this.fail(Outcome::Status(status), None),
             None => {
                 worker.stats.mirrors_failed.add(1);
                 let slow = link.watch.expired();
-                this.end(if slow { Outcome::TimedOut } else { Outcome::Failed }, None);
+                this.fail(if slow { Outcome::TimedOut } else { Outcome::Failed }, None);
             }
         }
         if answer.reusable {

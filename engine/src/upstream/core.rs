@@ -56,7 +56,8 @@ impl CoreUpstream {
         let picked = self.group.borrow_mut().pick(ask);
         let Picked::Endpoint(index) = picked else { return Err(picked) };
         self.tell_loads(worker);
-        Ok(Try { upstream: self.clone(), worker: worker.clone(), index, began: ask.now, ended: false })
+        let (upstream, worker) = (self.clone(), worker.clone());
+        Ok(Try { upstream, worker, index, began: ask.now, answered: Cell::new(false), ended: false })
     }
 
     /// Lets a request in, or says for how long it is shed.
@@ -86,34 +87,59 @@ pub struct Try {
     pub index: usize,
     /// When it began, in microseconds.
     pub began: u64,
+    /// Whether the balance knows of its head already.
+    answered: Cell<bool>,
     ended: bool,
 }
 
 impl Try {
-    /// Ends it. `answered_at`: when the response's head came, if one came, in microseconds.
-    pub fn end(mut self, outcome: Outcome, answered_at: Option<u64>) {
+    /// Ends it in order. `answered_at`: when the response's head came, in microseconds.
+    pub fn end(mut self, outcome: Outcome, answered_at: u64) {
         // The plain way asks no clock: the head's arrival is recent enough.
-        let now = answered_at.unwrap_or_else(clock::micros);
-        self.finish(outcome, now);
+        self.finish(outcome, answered_at, answered_at);
     }
 
-    fn finish(&mut self, outcome: Outcome, now: u64) {
-        self.ended = true;
+    /// Ends it otherwise. `answered_at`: when the response's head came, if one came: what a client does with the
+    /// rest is not the endpoint's time.
+    pub fn fail(mut self, outcome: Outcome, answered_at: Option<u64>) {
+        let now = clock::micros();
+        self.finish(outcome, answered_at.unwrap_or(now), now);
+    }
+
+    /// Tells the balance of the response's head before the end, where that may be far: a trial is over then,
+    /// and a latency known.
+    pub fn answered(&self, outcome: Outcome, at: u64) {
+        if !self.answered.replace(true) {
+            self.judge(outcome, at, at);
+        }
+    }
+
+    fn judge(&self, outcome: Outcome, until: u64, now: u64) {
         let upstream = &self.upstream;
-        let micros = now.saturating_sub(self.began);
-        let change = upstream.group.borrow_mut().finish(self.index, outcome, micros, now);
+        let micros = until.saturating_sub(self.began);
+        let change = upstream.group.borrow_mut().judge(self.index, outcome, self.began, micros, now);
         if let Some(change) = change {
             self.worker.report_health(&upstream.plan.id, &upstream.texts[self.index], change);
         }
-        upstream.tell_loads(&self.worker);
-        upstream.queue.wake_first();
+    }
+
+    fn finish(&mut self, outcome: Outcome, until: u64, now: u64) {
+        self.ended = true;
+        self.upstream.group.borrow_mut().release(self.index);
+        // What broke after a good head is news, all else is known.
+        if !self.answered.get() || matches!(outcome, Outcome::Failed | Outcome::TimedOut) {
+            self.judge(outcome, until, now);
+        }
+        self.upstream.tell_loads(&self.worker);
+        self.upstream.queue.wake_first();
     }
 }
 
 impl Drop for Try {
     fn drop(&mut self) {
         if !self.ended {
-            self.finish(Outcome::Cancelled, clock::micros());
+            let now = clock::micros();
+            self.finish(Outcome::Cancelled, now, now);
         }
     }
 }
