@@ -214,6 +214,19 @@ impl Group {
         members.filter(|index| !tried.contains(**index as usize)).count()
     }
 
+    /// Whether a further pick could give an endpoint now. Looks at all: for the rare case that something is
+    /// given up for it.
+    pub fn has_another(&self, tried: &Tried, now: u64) -> bool {
+        if self.rules.up == 1 {
+            return true;
+        }
+        let mut members = self.rules.parts.iter().flat_map(|part| &part.members).map(|index| *index as usize);
+        members.any(|index| {
+            let usable = self.shared[index].usable(&self.rules.endpoints[index].health, now);
+            !tried.contains(index) && self.watch.in_play(usable)
+        })
+    }
+
     /// What has to be done from time to time, before a pick.
     #[inline]
     fn prepare(&mut self, now: u64) {

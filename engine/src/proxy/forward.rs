@@ -196,10 +196,11 @@ pub fn passes_over(
         elapsed: elapsed(x),
         untried: upstream.group.borrow().untried(tried),
     };
-    if !upstream.plan.retry.may_retry(&failed) {
+    let now = clock::micros();
+    if !upstream.plan.retry.may_retry(&failed) || !upstream.group.borrow().has_another(tried, now) {
         return false;
     }
-    x.further = Further::begin(upstream, clock::micros());
+    x.further = Further::begin(upstream, now);
     if x.further.is_none() {
         connection.worker.stats.retries_refused.add(1);
     }
