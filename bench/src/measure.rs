@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::child::{Child, OWN};
 use crate::histogram::Histogram;
 use crate::load::Measured;
 use crate::network::{Addresses, Network};
-use crate::origin::Place;
+use crate::origin::{self, Place};
 use crate::procfs;
 use crate::row::{Machine, Measure, Quantiles, Row, SCHEMA};
 use crate::scenario::{Case, Mode};
@@ -18,6 +18,8 @@ use crate::subject::{Kind, Places, Program, Subject};
 
 /// Below this idle share of the generator's core, the generator may be what limits the rate.
 const LOAD_BOUND_IDLE_PERCENT: f64 = 5.0;
+/// How long the origin may take to listen.
+const ORIGIN_PATIENCE: Duration = Duration::from_secs(10);
 /// More than one in a thousand requests of a fixed rate unanswered: the subject cannot hold it.
 const UNANSWERED_SHARE_MAX: f64 = 0.001;
 
@@ -169,7 +171,8 @@ impl Bench {
         origin_command.extend(listeners.map(|(address, delay_millis)| {
             format!("--listen={}", Place { address: *address, delay_millis: *delay_millis })
         }));
-        let origin = self.start("origin", &origin_command, self.load_core, &directory)?;
+        let mut origin = self.start("origin", &origin_command, self.load_core, &directory)?;
+        self.await_origin(&mut origin, &directory)?;
         let places = Places {
             listen: addresses.proxy,
             origins: addresses.origins,
@@ -213,6 +216,20 @@ impl Bench {
                 serde_json::from_str(&text).map_err(|error| format!("the generator's answer: {error}"))
             }
         }
+    }
+
+    /// Waits until the origin listens. A subject that found one of several origins dead at its start would leave it out
+    /// for as long as its rules say (nginx: ten seconds).
+    fn await_origin(&self, origin: &mut Child, directory: &Path) -> Result<(), String> {
+        let end = Instant::now() + ORIGIN_PATIENCE;
+        while procfs::line(directory.join("origin.stdout")) != origin::READY {
+            if origin.ended().is_some() || self.stopped() || Instant::now() > end {
+                let said = last_line(&directory.join("origin.stderr"));
+                return Err(format!("the origin does not listen: {said}"));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
     }
 
     fn start(&self, name: &str, command: &[String], core: usize, directory: &Path) -> Result<Child, String> {

@@ -22,6 +22,8 @@ use crate::wire::{self, Asked};
 
 /// Room for what a connection has received and not yet read.
 const INPUT_BYTES: usize = 64 * 1024;
+/// Said on standard output once every place listens.
+pub const READY: &str = "ready";
 /// Pages of counts that it makes: each is leaked, and the harness asks for two.
 const COUNT_PAGES_MAX: usize = 1024;
 /// Answers kept ready; more different paths than the harness ever asks for.
@@ -93,7 +95,7 @@ struct Origin {
     count_pages: usize,
 }
 
-/// Serves at all of `places` until the process ends.
+/// Serves at all of `places` until the process ends; says [`READY`] once it listens in all of them.
 ///
 /// # Errors
 ///
@@ -106,6 +108,7 @@ pub fn serve(places: &[Place]) -> io::Result<()> {
         ring.accept(lane);
         listeners.push(Listener { lane, delay_millis: place.delay_millis, requests: 0 });
     }
+    println!("{READY}");
     let mut origin = Origin {
         ring,
         listeners,

@@ -282,7 +282,7 @@ fn target_folder() -> PathBuf {
 /// One line for the terminal.
 fn progress(row: &Row, blocks: usize) -> String {
     let rate = row.rate.map_or(String::new(), |rate| format!(" at {rate:.0}/s"));
-    let head = format!("{}{rate} block {}/{blocks} {:<12}", row.case, row.block + 1, row.subject);
+    let head = format!("{}{rate} block {}/{blocks} {:<18}", row.case, row.block + 1, row.subject);
     if let Some(reason) = &row.void {
         return format!("{head} VOID: {reason}");
     }
@@ -297,4 +297,30 @@ fn progress(row: &Row, blocks: usize) -> String {
         if row.load_bound { "  load-bound" } else { "" },
         if row.steal_percent > 2.0 { format!("  steal {:.0} %", row.steal_percent) } else { String::new() },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn times() {
+        let check = |line: &str, short: bool, case: &str, expected: (f64, f64)| {
+            let parsed = Line::try_parse_from(line.split(' ')).expect(line);
+            let case = scenario::CASES.iter().find(|known| known.name == case).expect(case);
+            assert_eq!(Options { short, ..parsed.options }.times(case), expected, "{line} {}", case.name);
+        };
+        check("bench", false, "S1", (1.0, 3.0));
+        check("bench", false, "S20", (2.0, 10.0));
+        check("bench S20 --warm-up 1 --window 4", false, "S20", (2.0, 10.0));
+        check("bench S20 --warm-up 5 --window 30", false, "S20", (5.0, 30.0));
+        check("bench S20 --warm-up 0.1 --window 0.2", true, "S20", (0.1, 0.2)); // smoke
+    }
 }

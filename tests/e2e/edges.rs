@@ -1,6 +1,5 @@
 //! Corners of further and hedged tries: whose deadline it is, whose cookie, and who is still waited for.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tests::origin::ok;
 use tests::wait::{pace, wait_until};
@@ -238,29 +237,6 @@ fn a_breaker_hears_the_rival_that_answered() {
     assert_eq!(tests::get(gateway.address(), "/").status, 500);
     wait_until("it rests", || tests::get(gateway.address(), "/").status == 555);
     assert_eq!(failing.count(), 1, "one failure is enough");
-}
-
-/// An answer is passed over only for an endpoint that can be asked.
-#[test]
-fn an_answer_stays_when_nobody_else_is_left() {
-    let busy = Origin::each(|_| b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy".to_vec());
-    let asked = std::sync::Arc::new(AtomicUsize::new(0));
-    let count = asked.clone();
-    // Fails once, and rests for long.
-    let resting = Origin::script(move |mut peer| {
-        if peer.head().is_some() {
-            count.fetch_add(1, Ordering::SeqCst);
-        }
-    });
-    let gateway = Gateway::start(&toml(
-        &format!("\"{resting} max_fails=1 fail_timeout=60s\", \"{busy} backup\""),
-        "retry = { on = [503] }",
-    ));
-    for _ in 0..6 {
-        let response = tests::get(gateway.address(), "/");
-        assert_eq!((response.status, response.text().as_str()), (503, "busy"));
-    }
-    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
 /// `timeout.send` bounds each piece, not the upload as a whole.

@@ -62,6 +62,30 @@ fn the_last_answer_is_passed_on_whatever_its_status() {
     assert!(first.connections() <= 2 && second.connections() <= 2);
 }
 
+/// With nobody well left to ask, the answer is not given up for a try that cannot be.
+#[test]
+fn an_answer_is_kept_when_there_is_nobody_else() {
+    let busy = status(503);
+    let gone = Origin::refused();
+    let gateway = Gateway::start(&upstream(
+        &format!("\"{gone} max_fails=1 fail_timeout=60s\", \"{busy}\""),
+        "retry = { on = [503] }",
+    ));
+    let mut client = Client::connect(gateway.address());
+    let mut ask = || {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let response = client.response();
+        (response.status, response.text())
+    };
+    // The first to be tried elsewhere finds the other gone, which takes it out.
+    ask();
+    let before = busy.count();
+    for _ in 0..6 {
+        assert_eq!(ask(), (503, "no".to_owned()));
+    }
+    assert_eq!(busy.count(), before + 6);
+}
+
 #[test]
 fn each_try_has_its_own_time() {
     let silent = Origin::silent();

@@ -234,17 +234,17 @@ impl Group {
         members.filter(|index| !tried.contains(**index as usize)).count()
     }
 
-    /// How many endpoints that were not tried a pick may give `now`, as far as their health decides; 1 for an only
-    /// one.
-    pub fn usable(&self, tried: &Tried, now: u64) -> usize {
+    /// Whether a further pick could give an endpoint now. Looks at all: for the rare case that something is
+    /// given up for it.
+    pub fn has_another(&self, tried: &Tried, now: u64) -> bool {
         if self.rules.up == 1 {
-            return 1;
+            return true;
         }
-        let members = self.rules.parts.iter().flat_map(|part| &part.members).map(|index| *index as usize);
-        let is_usable = |index: &usize| {
-            self.watch.in_play(self.shared[*index].usable(&self.rules.endpoints[*index].health, now))
-        };
-        members.filter(|index| !tried.contains(*index)).filter(is_usable).count()
+        let mut members = self.rules.parts.iter().flat_map(|part| &part.members).map(|index| *index as usize);
+        members.any(|index| {
+            let usable = self.shared[index].usable(&self.rules.endpoints[index].health, now);
+            !tried.contains(index) && self.watch.in_play(usable)
+        })
     }
 
     /// What has to be done from time to time, before a pick.

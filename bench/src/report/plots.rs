@@ -122,7 +122,7 @@ fn bars(summary: &Summary) -> String {
     }
     let count: usize =
         cases.iter().map(|case| case.subjects.iter().filter(|one| one.cpu_us.is_some()).count()).sum();
-    let (left, width, step, top) = (120.0, 900.0, 18.0, 44.0);
+    let (left, width, step, top) = (145.0, 900.0, 18.0, 44.0);
     let height = top + step * count as f64 + 34.0 * cases.len() as f64 + 12.0;
     let mut page = Page::new(width, height, "CPU per request, microseconds (medians)");
     let mut y = top;
@@ -148,7 +148,7 @@ fn curves(case: &CaseSummary, rate: &RateSummary) -> String {
     if rate.subjects.is_empty() {
         return String::new();
     }
-    let (left, right, top, bottom) = (80.0, 150.0, 70.0, 56.0);
+    let (left, right, top, bottom) = (80.0, 170.0, 70.0, 56.0);
     let (width, height) = (900.0, 460.0);
     // Quantiles by the number of nines: 0 is p0, 1 is p90, 2 is p99, 4 is p99.99.
     let nines_max = 4.0;

@@ -194,13 +194,13 @@ pub fn passes_over(
         replayable,
         tries: x.tries,
         elapsed: elapsed(x),
-        // Those that are out would not be picked: better this answer than none.
-        untried: upstream.group.borrow().usable(tried, clock::micros()),
+        untried: upstream.group.borrow().untried(tried),
     };
-    if !upstream.plan.retry.may_retry(&failed) {
+    let now = clock::micros();
+    if !upstream.plan.retry.may_retry(&failed) || !upstream.group.borrow().has_another(tried, now) {
         return false;
     }
-    x.further = Further::begin(upstream, clock::micros());
+    x.further = Further::begin(upstream, now);
     if x.further.is_none() {
         connection.worker.stats.retries_refused.add(1);
     }

@@ -506,3 +506,22 @@ fn a_failure_moves_only_its_own_keys() {
         }
     }
 }
+
+#[test]
+fn another_is_one_that_may_be_used() {
+    let check = |words: &str, nodes: &str, out: &[usize], tried: &[usize], expected: bool| {
+        let mut bench = Bench::new(words, nodes);
+        bench.next("");
+        bench.finish(0, Outcome::Cancelled);
+        out.iter().for_each(|index| drop(bench.probe(*index, false)));
+        let mut set = Tried::new();
+        tried.iter().for_each(|index| set.add(*index));
+        assert_eq!(bench.group.has_another(&set, bench.now), expected, "{nodes} {out:?} {tried:?}");
+    };
+    check("active", "1 1", &[], &[0], true);
+    check("active", "1 1", &[1], &[0], false);
+    check("active", "1 1 1", &[1], &[0], true);
+    check("active", "1 1b", &[], &[0], true);
+    check("active", "1 1d", &[], &[0], true); // an only one is picked again
+    check("active", "1 1", &[], &[0, 1], false);
+}
