@@ -513,7 +513,7 @@ fn another_is_one_that_may_be_used() {
         let mut bench = Bench::new(words, nodes);
         bench.next("");
         bench.finish(0, Outcome::Cancelled);
-        out.iter().for_each(|index| drop(bench.probe(*index, false)));
+        out.iter().for_each(|index| bench.probe(*index, false));
         let mut set = Tried::new();
         tried.iter().for_each(|index| set.add(*index));
         assert_eq!(bench.group.has_another(&set, bench.now), expected, "{nodes} {out:?} {tried:?}");
