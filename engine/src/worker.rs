@@ -78,6 +78,17 @@ pub struct Worker {
     reports: Sender<Report>,
 }
 
+/// Lets the publishing of loads begin anew, should its task panic.
+struct LoadsEnd(Rc<Worker>);
+
+impl Drop for LoadsEnd {
+    fn drop(&mut self) {
+        for upstream in self.0.loads.take() {
+            upstream.loads_told.set(false);
+        }
+    }
+}
+
 /// What a worker begins with.
 pub struct Setup {
     /// 0 to workers - 1.
@@ -192,6 +203,7 @@ impl Worker {
         }
         let worker = self.clone();
         guard::spawn(self, async move {
+            let _ending = LoadsEnd(worker.clone());
             while !worker.loads.borrow().is_empty() {
                 monoio::time::sleep(LOADS_PERIOD).await;
                 let now = clock::micros();

@@ -273,3 +273,14 @@ fn a_client_that_leaves_ends_its_hedged_tries() {
     tests::wait::wait_until("both are let go", || first.open() == 0 && second.open() == 0);
     assert_eq!(gateway.wait_access_of("/left")["status"], 499);
 }
+
+/// An HTTP/1.0 client may send no Host; each endpoint is then called by its own name, the second as well.
+#[test]
+fn each_try_of_a_request_without_a_host_names_its_own() {
+    let (gone, origin) = (Origin::refused(), Origin::named("fine"));
+    let gateway = Gateway::start(&upstream(&format!("\"{gone}\", \"{origin} backup\""), ""));
+    let mut client = Client::connect(gateway.address());
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    assert_eq!(client.response().text(), "fine");
+    assert_eq!(origin.last().fields.get("host"), Some(origin.to_string().as_str()));
+}

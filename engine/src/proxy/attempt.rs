@@ -158,8 +158,9 @@ pub fn write_request(x: &mut Exchange, upstream: &CoreUpstream, index: usize, ou
             x.request.set(b"Host", host.as_bytes());
         }
     }
-    if x.request.get(Name::Host).is_none() {
-        // A 1.0 client may leave it out; to an upstream we speak 1.1.
+    if x.host_made || x.request.get(Name::Host).is_none() {
+        // A 1.0 client may leave it out; to an upstream we speak 1.1, to each by its own name.
+        x.host_made = true;
         x.request.set(b"Host", endpoint.host.as_bytes());
     }
     if x.source.is_begun() {

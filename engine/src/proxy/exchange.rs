@@ -131,6 +131,8 @@ pub struct Exchange {
     pub upgrade: bool,
     /// Whether a plugin replaced the Host of the upstream request.
     pub host_replaced: bool,
+    /// Whether the Host of the upstream request is the endpoint's, for want of the client's.
+    pub host_made: bool,
     /// Whether the connection is to be closed behind this exchange.
     pub close: bool,
     /// Whether any byte of the response was sent.
@@ -201,6 +203,7 @@ impl Default for Exchange {
             upstream_addr: None,
             upgrade: false,
             host_replaced: false,
+            host_made: false,
             close: false,
             response_begun: false,
             added: Head::new(),
@@ -264,6 +267,7 @@ impl Exchange {
         self.upstream_addr = None;
         self.upgrade = false;
         self.host_replaced = false;
+        self.host_made = false;
         self.close = false;
         self.response_begun = false;
         self.replaced_body = None;
@@ -367,6 +371,15 @@ impl Exchange {
     fn server_addr(&self) -> Option<Cow<'_, [u8]>> {
         let address = crate::sys::local_addr(self.client_fd)?;
         Self::number(address.ip().to_canonical())
+    }
+}
+
+impl Drop for Exchange {
+    /// One that was not put back in order, as when its task panicked, gives back what it counts for.
+    fn drop(&mut self) {
+        if let Some(worker) = &self.worker {
+            self.source.clear(&worker.kept_bytes, 0);
+        }
     }
 }
 

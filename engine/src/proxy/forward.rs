@@ -244,13 +244,8 @@ async fn place(
             Err(refusal) => return Err(refused(x, refusal)),
         }
     }
-    let full = Fault::answer(503, Term::Queue);
-    let Some(queue) = upstream.plan.source.queue else {
-        return Err(Some(overload(x, RETRY_AFTER, Term::Queue)));
-    };
-    let Some(ticket) = upstream.queue.enter(queue.size) else {
-        return Err(Some(overload(x, RETRY_AFTER, Term::Queue)));
-    };
+    let Some(queue) = upstream.plan.source.queue else { return Err(full(x)) };
+    let Some(ticket) = upstream.queue.enter(queue.size) else { return Err(full(x)) };
     worker.stats.queued.add(1);
     let until = clock::micros().saturating_add(queue.timeout.as_micros() as u64);
     loop {
@@ -267,10 +262,14 @@ async fn place(
             }
         }
         if now >= until {
-            x.retry_after = Some(RETRY_AFTER);
-            return Err(Some(full));
+            return Err(full(x));
         }
     }
+}
+
+/// No room in time. Behind a try that failed, its failure is the answer.
+fn full(x: &mut Exchange) -> Option<Fault> {
+    (x.tries == 0).then(|| overload(x, RETRY_AFTER, Term::Queue))
 }
 
 fn refused(x: &mut Exchange, refusal: Picked) -> Option<Fault> {

@@ -7,6 +7,7 @@
 //! ([`KEPT_BYTES_MAX`], with those kept for further tries), is not copied and counted. Answers are read away and dropped.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use balancer::endpoint::Outcome;
 use balancer::upstream::{Ask, Tried};
@@ -28,8 +29,10 @@ use crate::worker::Worker;
 
 /// Copies under way on one core.
 const COPIES_MAX: usize = 1000;
-/// What is read of an answer, in bytes, before its connection is given up.
+/// What is read of an answer, in bytes, before its connection is given up ...
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// ... and for how long, however slowly it drips.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A copy that waits for its body.
 pub struct Copy {
@@ -67,6 +70,8 @@ pub fn prepare(connection: &Connection, x: &mut Exchange) -> Vec<Copy> {
 fn text(head: &mut Head, upstream: &CoreUpstream) -> Vec<u8> {
     head.remove(Name::ContentLength);
     head.remove(Name::Expect);
+    // The copy goes in one piece, without what followed the last chunk.
+    head.remove(Name::Trailer);
     if head.get(Name::Host).is_none() {
         let host = upstream.plan.endpoints.first().map_or("", |endpoint| endpoint.host.as_str());
         head.set(b"Host", host.as_bytes());
@@ -179,12 +184,13 @@ struct Answer {
 }
 
 /// Reads an answer away.
-async fn drain(link: &Link, method: Method, patience: std::time::Duration, limits: &HeadLimits) -> Answer {
+async fn drain(link: &Link, method: Method, patience: Duration, limits: &HeadLimits) -> Answer {
     let mut head = Head::new();
     let mut buf = Buf::take(Class::Read);
     let mut body: Option<(BodyReader, bool)> = None;
     let mut total = 0;
     let mut answer = Answer { status: None, reusable: false };
+    let until = clock::micros().saturating_add(ANSWER_TIME_MAX.as_micros() as u64);
     loop {
         while body.is_none() && !buf.is_empty() {
             match parse_response(buf.data(), limits, &mut head) {
@@ -223,7 +229,7 @@ async fn drain(link: &Link, method: Method, patience: std::time::Duration, limit
             Ok(count) if count > 0 => total += count,
             _ => return answer,
         }
-        if total > ANSWER_BYTES_MAX {
+        if total > ANSWER_BYTES_MAX || clock::micros() > until {
             return answer;
         }
     }
