@@ -24,21 +24,13 @@ fn rule(kind: ProbeKind) -> ActiveCheck {
     ActiveCheck {
         kind,
         timeout: Duration::from_secs(5),
-        concurrency: 10,
-        http_path: "/".to_owned(),
-        host: None,
-        port: None,
-        req_headers: Vec::new(),
-        verify: true,
-        grpc_service: String::new(),
         healthy_interval: Duration::from_millis(50),
         unhealthy_interval: Duration::from_millis(50),
-        healthy_statuses: vec![200, 302],
-        unhealthy_statuses: vec![429, 404, 500, 501, 502, 503, 504, 505],
         successes: 2,
         http_failures: 2,
         tcp_failures: 2,
         timeouts: 2,
+        ..ActiveCheck::default()
     }
 }
 
