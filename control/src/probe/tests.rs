@@ -334,6 +334,28 @@ fn grpc_services() {
     });
 }
 
+/// A probe that was given up leaves no connection behind, whatever was spoken on it.
+#[test]
+fn a_silent_origin_is_hung_up_on() {
+    for kind in [ProbeKind::Http, ProbeKind::Https, ProbeKind::Tcp, ProbeKind::Grpc] {
+        run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let node = NodeAddress::Ip(listener.local_addr().expect("bound"));
+            let check = ActiveCheck { timeout: Duration::from_millis(200), verify: false, ..rule(kind) };
+            let asked = async { probe(node, check, &Tls::default()).await.outcome };
+            let (outcome, accepted) = tokio::join!(asked, listener.accept());
+            let expected = if kind == ProbeKind::Tcp { ProbeOutcome::Ok } else { ProbeOutcome::TimedOut };
+            assert_eq!(outcome, expected, "{kind:?}");
+            let mut stream = accepted.expect("a probe").0;
+            let hung_up = tokio::time::timeout(Duration::from_secs(5), async {
+                let mut bytes = [0; 1024];
+                while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
+            });
+            assert!(hung_up.await.is_ok(), "{kind:?} is still open");
+        });
+    }
+}
+
 /// An origin whose status can be changed; it counts what it is asked.
 struct Origin {
     address: SocketAddr,

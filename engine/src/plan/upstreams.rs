@@ -97,7 +97,10 @@ impl Compiler<'_> {
         if let Some(discovery) = &source.discovery {
             let found = self.feeds.services.get(&discovery.service_name);
             match found.filter(|_| discovery.srv) {
-                Some(found) => list.extend(found.iter().map(|found| self.service_node(source, found))),
+                Some(found) => {
+                    let nodes = found.iter().map(|found| self.service_node(source, found, discovery.port));
+                    list.extend(nodes);
+                }
                 None => {
                     let (host, port) = (discovery.service_name.clone(), discovery.port);
                     self.node(source, &Node::at(NodeAddress::Name { host, port }), &mut list);
@@ -132,15 +135,20 @@ impl Compiler<'_> {
         }
     }
 
-    fn service_node(&self, source: &config::Upstream, found: &ServiceNode) -> Endpoint {
+    /// `port` is for a record that names none: APISIX takes that for the default, too.
+    fn service_node(&self, source: &config::Upstream, found: &ServiceNode, port: u16) -> Endpoint {
+        let mut address = found.address;
+        if address.port() == 0 {
+            address.set_port(port);
+        }
         let spec = NodeSpec {
             weight: found.weight,
             // RFC 2782: the lowest goes first; ours: the highest.
             priority: -i32::from(found.priority),
-            ..spec(source, &Node::at(NodeAddress::Ip(found.address)))
+            ..spec(source, &Node::at(NodeAddress::Ip(address)))
         };
-        let host = node_host(&found.target, found.address.port());
-        endpoint(Address::Tcp(found.address), host, spec, self.feeds.workers)
+        let host = node_host(&found.target, address.port());
+        endpoint(Address::Tcp(address), host, spec, self.feeds.workers)
     }
 }
 
@@ -266,6 +274,32 @@ mod tests {
             assert!(Arc::ptr_eq(a, b) && plan.upstream(&a.id).is_some_and(|known| Arc::ptr_eq(known, a)));
             prev = Some(plan);
         }
+    }
+
+    /// An SRV record without a port leaves it to the upstream.
+    #[test]
+    fn the_port_of_a_service() {
+        let check = |service: &str, port: u16, expected: &str| {
+            let text = format!(
+                "[server]\nlisten = \"127.0.0.1:0\"\n[[upstreams]]\nname = \"u\"\ndiscovery_type = \"dns\"\n\
+                 service_name = \"{service}\"\ndiscovery_args = {{ record = \"srv\" }}\n\
+                 [[routes]]\nupstream = \"u\"\n"
+            );
+            let (document, mut report) = config::parse_str("t.toml", &text, &config::MapEnv::default());
+            let document = Arc::new(document.unwrap_or_else(|| panic!("{}", report.render(false))));
+            let address = SocketAddr::new([10, 0, 0, 1].into(), port);
+            let node = ServiceNode { address, target: "a.test".to_owned(), weight: 3, priority: 10 };
+            let services = [("app.test".to_owned(), vec![node])].into();
+            let feeds = Feeds { workers: 1, services, ..Feeds::default() };
+            let plan = super::super::compile(&document, &feeds, None, 1, &mut report).expect("compiles");
+            let endpoint = &plan.upstream("u").expect("compiled").endpoints[0];
+            let spec = &endpoint.spec;
+            let got = format!("{} {} {} {}", endpoint.text, endpoint.host, spec.weight, spec.priority);
+            assert_eq!(got, expected, "{service}");
+        };
+        check("app.test", 8001, "10.0.0.1:8001 a.test:8001 3 -10");
+        check("app.test", 0, "10.0.0.1:80 a.test 3 -10");
+        check("app.test:9000", 0, "10.0.0.1:9000 a.test:9000 3 -10");
     }
 
     #[test]
