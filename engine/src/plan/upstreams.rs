@@ -35,7 +35,8 @@ impl Compiler<'_> {
             Some(old) if same_key && *old.source == **source && old.endpoints == endpoints => old.clone(),
             _ => {
                 carry(&mut endpoints, old.map(|old| &old.endpoints[..]).unwrap_or_default());
-                Arc::new(plan(source, endpoints, &self.feeds.sticky_key))
+                let before = old.map(|old| &*old.rules);
+                Arc::new(plan(source, endpoints, &self.feeds.sticky_key, before))
             }
         };
         self.upstreams.insert(source.id.clone(), plan.clone());
@@ -152,7 +153,12 @@ impl Compiler<'_> {
     }
 }
 
-fn plan(source: &Arc<config::Upstream>, endpoints: Vec<Endpoint>, sticky_key: &[u8; 32]) -> UpstreamPlan {
+fn plan(
+    source: &Arc<config::Upstream>,
+    endpoints: Vec<Endpoint>,
+    sticky_key: &[u8; 32],
+    before: Option<&Rules>,
+) -> UpstreamPlan {
     let specs = endpoints.iter().map(|endpoint| endpoint.spec.clone()).collect();
     UpstreamPlan {
         id: source.id.clone(),
@@ -166,7 +172,7 @@ fn plan(source: &Arc<config::Upstream>, endpoints: Vec<Endpoint>, sticky_key: &[
         },
         retry: RetryPolicy::of(source, endpoints.len()),
         counts_requests: source.retry.budget.is_some() || source.concurrency_limit.is_some(),
-        rules: Arc::new(Rules::new(source, specs, sticky_key)),
+        rules: Arc::new(Rules::new(source, specs, sticky_key).following(before)),
         endpoints,
     }
 }
