@@ -326,6 +326,7 @@ fn path(reader: &mut Reader<'_, '_>) -> Option<String> {
         path if !path.starts_with('/') => "a path begins with `/`",
         path if !path.bytes().all(|byte| byte.is_ascii_graphic()) => "write other characters as %XX",
         path if path.contains('#') => "a request has no fragment",
+        path if path.contains(['"', '<', '>', '`']) => "write quotes, `<` and `>` as %XX",
         path if path.len() > names::URI_BYTES_MAX => "longer than 4096 bytes",
         path => return Some(path.to_owned()),
     };

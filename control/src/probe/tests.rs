@@ -334,6 +334,28 @@ fn grpc_services() {
     });
 }
 
+/// What the configuration takes as a path, a probe can ask for: it would else find every endpoint ill.
+#[test]
+fn every_path_can_be_asked_for() {
+    let address: SocketAddr = "127.0.0.1:1".parse().expect("an address");
+    for byte in 0..=0x7f_u8 {
+        for place in ["/", "/?"] {
+            let path = format!("{place}{}x", char::from(byte));
+            let text = format!(
+                "[server]\nlisten = \":0\"\n[[upstreams]]\nname = \"u\"\nservers = [\"{address}\"]\n\
+                 checks.active = {{ http_path = {} }}\n",
+                serde_json::Value::from(path.as_str())
+            );
+            let (document, _) = config::parse_str("t.toml", &text, &config::ProcessEnv);
+            let Some(document) = document else { continue };
+            let checks = document.upstreams[0].checks.clone().expect("written");
+            let check = checks.active.expect("written");
+            let aim = Aim { check: &check, address: Address::Tcp(address), authority: "a".to_owned() };
+            assert!(http::request(&aim).is_ok(), "{path}");
+        }
+    }
+}
+
 /// A probe that was given up leaves no connection behind, whatever was spoken on it.
 #[test]
 fn a_silent_origin_is_hung_up_on() {

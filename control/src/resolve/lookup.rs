@@ -29,9 +29,10 @@ const NODES_MAX: usize = config::node::NODES_MAX;
 const TARGETS_AT_ONCE: usize = 16;
 /// So long one family of addresses waits for the other, within the wait of a start for its first answers.
 const FAMILY_MAX: Duration = Duration::from_millis(1500);
-/// The families of addresses: how each is asked for, and which are of it.
-const FAMILIES: [(RecordType, fn(&IpAddr) -> bool); 2] =
-    [(RecordType::A, IpAddr::is_ipv4), (RecordType::AAAA, IpAddr::is_ipv6)];
+/// A family of addresses: how it is asked for, and which are of it.
+type Family = (RecordType, fn(&IpAddr) -> bool);
+/// Both.
+const FAMILIES: [Family; 2] = [(RecordType::A, IpAddr::is_ipv4), (RecordType::AAAA, IpAddr::is_ipv6)];
 
 /// A resolver that asks these servers; the system's where there are none.
 pub(super) fn resolver(servers: &[SocketAddr]) -> Option<TokioResolver> {
