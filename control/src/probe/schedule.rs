@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Probes under way at once, over all upstreams.
 pub(super) const PROBES_MAX: usize = 256;
+/// Over so long at most: whoever probes once an hour wants to know sooner than that what is there.
+const SPREAD_MAX: Duration = Duration::from_secs(5);
 /// So many new endpoints are probed at once; more are spread over their first interval.
 pub(super) const AT_ONCE: usize = 32;
 /// How far an interval is stretched or cut at most, as a share of it.
@@ -187,7 +189,7 @@ impl Schedule {
         let late = fresh.len().saturating_sub(AT_ONCE);
         for (place, key) in fresh.iter().enumerate() {
             let Some(entry) = self.entries.get(key) else { continue };
-            let interval = entry.pace.interval(entry.healthy);
+            let interval = entry.pace.interval(entry.healthy).min(SPREAD_MAX);
             let share = (place + 1).saturating_sub(AT_ONCE) as f64 / (late + 1) as f64;
             self.plan(*key, Some(now + interval.mul_f64(share)));
         }
