@@ -7,7 +7,7 @@
 //! In reading order: [`head`] (the offset table and its parser), [`framing`] (how long is this
 //! body), [`chunked`], [`target`], [`hop`] (what a gateway takes off and puts on), then the small
 //! ones. How a connection begins, before there is HTTP: [`detect`], [`proxy_protocol`],
-//! [`client_hello`]. [`fuzz`] holds the invariants of all of them as
+//! [`client_hello`]. On top of HTTP: [`grpc`]. [`fuzz`] holds the invariants of all of them as
 //! plain functions.
 //!
 //! `httparse` is no part of the parser: it tolerates bare LF, a NUL-free but otherwise wide set of
@@ -24,6 +24,7 @@ pub mod date;
 pub mod detect;
 pub mod framing;
 pub mod fuzz;
+pub mod grpc;
 pub mod head;
 pub mod hop;
 pub mod proxy_protocol;
