@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::HelloError;
 
-/// A name without the dot at its end, in bytes (RFC 1035 section 2.3.4).
+/// A name, with its dot at the end if it has one, in bytes (RFC 1035 section 2.3.4).
 const NAME_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 
@@ -18,7 +18,7 @@ const LABEL_BYTES_MAX: usize = 63;
 /// `ServerName` for anything else.
 pub(super) fn length(text: &[u8]) -> Result<Option<usize>, HelloError> {
     let name = text.strip_suffix(b".").unwrap_or(text);
-    if is_dns_name(name) {
+    if text.len() <= NAME_BYTES_MAX && is_dns_name(name) {
         return Ok(Some(name.len()));
     }
     let address = std::str::from_utf8(text).ok().and_then(|text| text.parse::<IpAddr>().ok());
@@ -38,7 +38,7 @@ fn is_dns_name(name: &[u8]) -> bool {
         [b'0', b'x' | b'X', digits @ ..] => digits.iter().all(u8::is_ascii_hexdigit),
         digits => digits.iter().all(u8::is_ascii_digit),
     };
-    name.len() <= NAME_BYTES_MAX && !is_number && name.split(|&b| b == b'.').all(is_label)
+    !is_number && name.split(|&b| b == b'.').all(is_label)
 }
 
 #[cfg(test)]
@@ -64,7 +64,7 @@ mod tests {
         check(&"a".repeat(63), Ok(Some(63)));
         check(&"a".repeat(64), refused);
         check(&format!("{}a", "a.".repeat(126)), Ok(Some(253)));
-        check(&format!("{}a.", "a.".repeat(126)), Ok(Some(253)));
+        check(&format!("{}a.", "a.".repeat(126)), refused);
         check(&format!("{}aa", "a.".repeat(126)), refused);
         check("192.0.2.1", Ok(None));
         check("2001:db8::1", Ok(None));

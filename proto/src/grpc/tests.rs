@@ -99,6 +99,7 @@ fn frames() {
         for (frames, expected) in [(Frames::new(1000), plain), (Frames::new_web(1000), web)] {
             let whole = pieces(input, usize::MAX, frames.clone());
             assert_eq!(whole.0, expected, "{}", input.escape_ascii());
+            assert_eq!(whole.1 as usize, expected.matches(')').count());
             for cuts in 1..8 {
                 assert_eq!(pieces(input, cuts, frames.clone()), whole, "in pieces of {cuts}");
             }
