@@ -106,7 +106,11 @@ impl<'v, 'r> Reader<'v, 'r> {
         self.asked.push(name);
         if !self.quiet {
             let what = format!("`{name}` is missing");
-            self.report.push(Problem::error(self.place, what).label(format!("has no `{name}`")));
+            self.report.push(
+                Problem::error(self.place, what)
+                    .label(format!("has no `{name}`"))
+                    .help(format!("add `{name}`")),
+            );
         }
         None
     }
@@ -175,8 +179,14 @@ impl<'v, 'r> Reader<'v, 'r> {
             return Some(size);
         }
         let place = self.value_place(name);
-        let label = format!("must be {} to {} bytes", range.start(), range.end());
-        self.report.push(Problem::error(place, format!("`{name}` is out of range: {size}")).label(label));
+        let (least, most) = (range.start(), range.end());
+        let help = if size < *least {
+            format!("write {name} = {least} or more")
+        } else {
+            format!("write {name} = {most} or less")
+        };
+        let problem = Problem::error(place, format!("`{name}` is out of range: {size}"));
+        self.report.push(problem.label(format!("must be {least} to {most} bytes")).help(help));
         None
     }
 
@@ -224,7 +234,11 @@ impl<'v, 'r> Reader<'v, 'r> {
         if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*meaning);
         }
-        let help = self.report.suggest(text, words.iter().map(|(word, _)| (*word, Place::NOWHERE)));
+        let mut help = self.report.suggest(text, words.iter().map(|(word, _)| (*word, Place::NOWHERE)));
+        if let (true, Some((first, _))) = (help.is_empty(), words.first()) {
+            let others = if words.len() == 1 { "" } else { ", or another of them" };
+            help = format!("write {name} = \"{first}\"{others}");
+        }
         let all = words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ");
         self.report.push(
             Problem::error(value, format!("unknown {} `{text}`", name.replace('_', " ")))
@@ -261,7 +275,8 @@ impl<'v, 'r> Reader<'v, 'r> {
         if duration.is_zero() {
             let place = self.value_place(name);
             let what = format!("`{name}` is out of range: 0");
-            self.report.push(Problem::error(place, what).label("must be longer than zero"));
+            let help = format!("write a time such as {name} = \"1s\"");
+            self.report.push(Problem::error(place, what).label("must be longer than zero").help(help));
             return None;
         }
         Some(duration)
@@ -324,7 +339,10 @@ impl<'v, 'r> Reader<'v, 'r> {
         if !self.quiet {
             for ((key, _), _) in self.entries.iter().zip(&self.seen).filter(|(_, seen)| !**seen) {
                 let near = self.asked.iter().map(|name| (*name, Place::NOWHERE));
-                let help = self.report.suggest(&key.name, near);
+                let mut help = self.report.suggest(&key.name, near);
+                if help.is_empty() {
+                    help = unknown_help(&self.asked);
+                }
                 let label = match self.kind {
                     "" => "there is no such field here".to_owned(),
                     kind => format!("{} has no such field", described(kind)),
@@ -342,6 +360,20 @@ impl<'v, 'r> Reader<'v, 'r> {
         }
         value.as_str()
     }
+}
+
+/// So many fields of a table are named to who wrote another one.
+const FIELDS_SHOWN_MAX: usize = 8;
+
+/// The remedy for a field of which no other has a near name.
+fn unknown_help(asked: &[&'static str]) -> String {
+    let mut fields = asked.to_vec();
+    fields.sort_unstable();
+    fields.dedup();
+    if fields.is_empty() || fields.len() > FIELDS_SHOWN_MAX {
+        return "remove it".to_owned();
+    }
+    format!("remove it; the fields here are `{}`", fields.join("`, `"))
 }
 
 /// `PluginConfig` as `a plugin config`, `Limits` as `[server.limits]`.
@@ -402,7 +434,27 @@ pub(crate) fn wrong_type(report: &mut Report, value: &Value, expected: &str, hel
         return;
     }
     let what = format!("expected {expected}, found {}", value.type_name());
+    let help = if help.is_empty() { type_help(value, expected) } else { help.to_owned() };
     report.push(Problem::error(value, what).label(format!("must be {expected}")).help(help));
+}
+
+/// How a value of this type is written. What was written is shown only where it is a number: a text may be a secret.
+fn type_help(value: &Value, expected: &str) -> String {
+    let number = value.as_str().and_then(|text| text.trim().parse::<f64>().ok()).is_some();
+    match (expected, &value.kind) {
+        ("an integer" | "a number", Kind::String(_)) if number => {
+            "write the number without quotes".to_owned()
+        }
+        ("an integer", _) => "write a whole number, such as 3".to_owned(),
+        ("a number", _) => "write a number, such as 3 or 0.5".to_owned(),
+        ("a string", Kind::Integer(_) | Kind::Float(_) | Kind::Bool(_)) => "put it in quotes".to_owned(),
+        ("a string", _) => "write one text in quotes".to_owned(),
+        ("a table", _) => "write { field = value }".to_owned(),
+        ("an array", Kind::Integer(number)) => format!("write [{number}]"),
+        ("an array", _) => "write a list in brackets: [a, b]".to_owned(),
+        ("a string or an array of strings", _) => "write \"text\" or [\"text\", \"text\"]".to_owned(),
+        _ => format!("write {expected}"),
+    }
 }
 
 /// Reports that something is planned and not there yet.
@@ -433,7 +485,13 @@ pub(crate) fn integer(
         (least, i64::MAX) => format!("must be at least {least}"),
         (least, most) => format!("must be {least} to {most}"),
     };
-    report.push(Problem::error(value, format!("`{name}` is out of range: {number}")).label(label));
+    let help = match (*range.start(), *range.end()) {
+        (least, i64::MAX) => format!("write a whole number, {least} or more"),
+        (i64::MIN, most) => format!("write a whole number, {most} or less"),
+        (least, most) => format!("write a whole number from {least} to {most}"),
+    };
+    let problem = Problem::error(value, format!("`{name}` is out of range: {number}"));
+    report.push(problem.label(label).help(help));
     None
 }
 

@@ -247,7 +247,7 @@ fn read_upstream_id(reader: &mut Reader<'_, '_>) -> Option<String> {
         }
     };
     if let Some(fault) = names::id_fault(&id) {
-        reader.report().error(value, format!("invalid id `{id}`: {fault}"), "");
+        reader.report().error(value, format!("invalid id `{id}`: {fault}"), "write upstream_id = \"name\"");
         return None;
     }
     Some(id)

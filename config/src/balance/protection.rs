@@ -179,7 +179,11 @@ impl ConcurrencyLimit {
             let Some((least, most)) = least.zip(most).filter(|(least, most)| least > most) else { continue };
             let place = reader.value_place(high);
             let problem = Problem::error(place, format!("`{high}` is less than `{low}`: {most}"));
-            reader.report().push(problem.label(format!("must be at least {least}")));
+            reader.report().push(
+                problem
+                    .label(format!("must be at least {least}"))
+                    .help(format!("write {high} = {least} or more, or a lower `{low}`")),
+            );
         }
         let top = max.unwrap_or_else(|| default.max.max(min.unwrap_or(0)).max(initial.unwrap_or(0)));
         let bottom = min.unwrap_or_else(|| default.min.min(top).min(initial.unwrap_or(u32::MAX)));
