@@ -70,8 +70,11 @@ pub(crate) fn document(tree: &Value, env: &dyn Env, also: Also<'_>, report: &mut
     check::yield_control(&mut document, report);
     check::document(&document, tree, report);
     if report.has_errors() {
-        plugins_of_broken(tree, &mut document);
-        also(&document, report);
+        // What seems to be missing in a plugin may stand where the syntax is broken.
+        if !report.syntax_is_broken {
+            plugins_of_broken(tree, &mut document);
+            also(&document, report);
+        }
     }
     report.sort();
     if report.has_errors() {

@@ -277,7 +277,7 @@ fn read_uris(reader: &mut Reader<'_, '_>, mode: RouterMode) -> Vec<String> {
         if let Some(fault) = names::uri_fault(uri, mode) {
             let help = match uri.strip_prefix('/') {
                 None if uri != "*" && !uri.contains("://") => format!("write /{uri}"),
-                _ => "write a path such as /api/*".to_owned(),
+                _ => "write a path alone, such as /api/*".to_owned(),
             };
             let problem = Problem::error(place, format!("invalid uri `{uri}`")).label(fault).help(help);
             reader.report().push(problem);

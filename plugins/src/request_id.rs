@@ -400,11 +400,20 @@ mod tests {
     fn refuses() {
         let check =
             |settings, want: &str| assert_eq!(build("request-id", settings).err().as_deref(), Some(want));
-        check(json!({"header_name": "X Id"}), "`X Id` is no field name");
+        check(
+            json!({"header_name": "X Id"}),
+            "`X Id` is no field name (write header_name = \"X-Request-Id\")",
+        );
         check(json!({"algorithm": "uid"}), "unknown algorithm `uid` (did you mean `uuid`?)");
-        check(json!({"range_id": {"length": 5}}), "`length` is out of range: 5");
-        check(json!({"range_id": {"length": 129}}), "`length` is out of range: 129");
-        let set = "a character set is 6 to 256 visible ASCII characters";
+        check(
+            json!({"range_id": {"length": 5}}),
+            "`length` is out of range: 5 (write a whole number from 6 to 128)",
+        );
+        check(
+            json!({"range_id": {"length": 129}}),
+            "`length` is out of range: 129 (write a whole number from 6 to 128)",
+        );
+        let set = "a character set is 6 to 256 visible ASCII characters (write char_set = \"abcdef0123456789\", or leave it out)";
         check(json!({"range_id": {"char_set": "abc"}}), set);
         check(json!({"range_id": {"char_set": "abcdef g"}}), set);
         check(

@@ -132,7 +132,8 @@ impl Outlier {
         if max_time.is_some_and(|max| max < base_time) {
             let place = reader.value_place("max_time");
             let problem = Problem::error(place, "`max_time` is less than `base_time`");
-            reader.report().push(problem.label(format!("must be at least {base_time:?}")));
+            let help = format!("write max_time = \"{base_time:?}\" or more, or a lower `base_time`");
+            reader.report().push(problem.label(format!("must be at least {base_time:?}")).help(help));
         }
         let outlier = Outlier {
             error_ratio: ratio_above_zero(&mut reader, "error_ratio").unwrap_or(default.error_ratio),

@@ -72,9 +72,19 @@ pub fn check_plugins(doc: &Document, report: &mut Report) {
     let configs = doc.plugin_configs.iter().map(|it| ("plugin_config", &it.id, &it.plugins));
     let rules = doc.global_rules.iter().map(|it| ("global_rule", &it.id, &it.plugins));
     for (kind, id, entries) in routes.chain(services).chain(configs).chain(rules) {
-        for entry in entries.iter().filter(|entry| !entry.meta.disable) {
+        for entry in entries.iter().filter(|entry| !entry.meta.disable && !has_hole(&entry.value)) {
             plugins::build(entry, &format!("{kind}:{id}"), &shared, report);
         }
+    }
+}
+
+/// Whether a part of it could not be read or resolved, which was said: TOML has no null.
+fn has_hole(value: &config::Value) -> bool {
+    match &value.kind {
+        config::Kind::Null => true,
+        config::Kind::Array(items) => items.iter().any(has_hole),
+        config::Kind::Table(entries) => entries.iter().any(|(_, value)| has_hole(value)),
+        _ => false,
     }
 }
 
