@@ -359,6 +359,14 @@ mod tests {
         check(&format!("{}{route}", upstream(1)), plugins);
         let route = format!("[[routes]]\nupstream = \"nobody\"\n{PLUGINS}");
         check(&format!("{}{route}", upstream(1)), &[&["unknown upstream `nobody`"], plugins].concat());
+        // What does not resolve is said once, and not again of the plugin's field.
+        let unset = "[[routes]]\nupstream = \"u\"\n[routes.plugins]\nlimit-count = { count = \"${env:RINGWAY_NOT_SET}\", time_window = 1 }\n";
+        check(&format!("{}{unset}", upstream(1)), &["`${env:RINGWAY_NOT_SET}` does not resolve"]);
+        // Plugins are not looked at where the syntax is broken.
+        check(
+            "[[routes]]\nuri = \n[routes.plugins]\napi-breaker = {}\n",
+            &["string values must be quoted", "invalid uri ``"],
+        );
         let off =
             "[[routes]]\nupstream = \"v\"\nplugins = { api-breaker = { _meta = { disable = true } } }\n";
         check(&format!("{}{off}", upstream(1)), &["unknown upstream `v`"]);

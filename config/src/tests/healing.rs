@@ -317,7 +317,7 @@ max_time = "30s""#,
             r#"error 8:12 `interval` is out of range: 0 | must be longer than zero | write a time such as interval = "1s""#,
             "error 9:16 `min_requests` is out of range: 0 | must be 1 to 1000000 | write a whole number from 1 to 1000000",
             r#"error 10:15 `max_ejected` is out of range: 150% | must be 0% to 100% | write max_ejected = "100%" or less"#,
-            "error 12:12 `max_time` is less than `base_time` | must be at least 60s | -",
+            r#"error 12:12 `max_time` is less than `base_time` | must be at least 60s | write max_time = "60s" or more, or a lower `base_time`"#,
         ],
     );
     refused(
