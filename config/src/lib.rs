@@ -54,6 +54,7 @@ pub mod units;
 pub mod upstream;
 pub mod value;
 pub mod vars;
+mod wording;
 pub mod written;
 
 use std::path::Path;

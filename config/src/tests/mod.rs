@@ -7,6 +7,7 @@ use std::time::Duration;
 mod balance;
 mod healing;
 mod problems;
+mod remedies;
 mod resource_problems;
 
 use crate::{parse_file, parse_str, Diff, Document, MapEnv, NodeAddress, UpstreamRef};
