@@ -103,7 +103,7 @@ fn check(path: &Path, format: Format) -> ExitCode {
 }
 
 fn document(path: &Path) -> Result<config::Document, ExitCode> {
-    let (document, report) = config::parse_file(path, &config::ProcessEnv);
+    let (document, report) = config::parse_file_with(path, &config::ProcessEnv, &engine::plan::check_plugins);
     document.ok_or_else(|| {
         eprint!("{}", report.render(std::io::stderr().is_terminal()));
         ExitCode::from(INVALID)
@@ -119,7 +119,7 @@ fn explain_request(path: &Path, request: &ExplainRequest) -> ExitCode {
 
 fn ask(path: &Path, request: &Request) -> ExitCode {
     // A broken file must not keep the command from reaching the gateway.
-    let (document, report) = config::parse_file(path, &config::ProcessEnv);
+    let (document, report) = config::parse_file_with(path, &config::ProcessEnv, &engine::plan::check_plugins);
     let workdir = document.map_or_else(|| control::workdir_of(path), |document| document.server.workdir);
     match socket::ask(&workdir, request) {
         Ok(answer) if answer.ok => {

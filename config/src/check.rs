@@ -37,7 +37,7 @@ fn listeners(document: &Document, tree: &Value, report: &mut Report) {
     }
     if document.listeners.len() > LISTENERS_MAX {
         let place = document.listeners[LISTENERS_MAX].place;
-        report.error(place, format!("more than {LISTENERS_MAX} listeners"), "");
+        report.error(place, format!("more than {LISTENERS_MAX} listeners"), "remove some");
         return;
     }
     let mut seen: Vec<&Listener> = Vec::new();

@@ -132,7 +132,7 @@ fn count(reader: &mut Reader<'_, '_>) -> Option<Count> {
             if percent.is_none() {
                 let problem = Problem::error(value, format!("invalid count `{text}`"));
                 let label = "must be \"auto\", a number, or \"1%\" to \"100%\"";
-                reader.report().push(problem.label(label));
+                reader.report().push(problem.label(label).help("write count = \"auto\""));
             }
             percent.map(Count::Percent)
         }
@@ -178,7 +178,11 @@ fn read_ring(value: &Value, report: &mut Report) -> Ring {
     if cq_entries.is_some_and(|cq_entries| cq_entries < entries) {
         let place = reader.value_place("cq_entries");
         let problem = Problem::error(place, "`cq_entries` is less than `entries`");
-        reader.report().push(problem.label(format!("must be at least {entries}")));
+        reader.report().push(
+            problem
+                .label(format!("must be at least {entries}"))
+                .help(format!("write cq_entries = {}, or leave it out", entries.saturating_mul(2))),
+        );
     }
     let ring = Ring {
         entries,

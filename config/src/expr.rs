@@ -271,7 +271,11 @@ fn is_name(value: &Value) -> bool {
 
 fn group(value: &Value, items: &[Value], report: &mut Report, depth: usize) -> Option<Group> {
     if depth >= DEPTH_MAX {
-        report.error(value, format!("conditions are nested more than {DEPTH_MAX} deep"), "");
+        report.error(
+            value,
+            format!("conditions are nested more than {DEPTH_MAX} deep"),
+            "write it flatter: [\"OR\", condition, condition]",
+        );
         return None;
     }
     let (first, rest) = match items.split_first() {
@@ -281,7 +285,11 @@ fn group(value: &Value, items: &[Value], report: &mut Report, depth: usize) -> O
     let (any, negated) = first.unwrap_or((false, false));
     let items = if first.is_some() { rest } else { items };
     if first.is_some() && items.is_empty() {
-        report.push(Problem::error(value, "an empty group").label("no condition follows"));
+        report.push(
+            Problem::error(value, "an empty group")
+                .label("no condition follows")
+                .help("add one, such as [\"arg_x\", \"==\", \"1\"]"),
+        );
     }
     let terms = items.iter().filter_map(|item| term(item, report, depth + 1)).collect();
     Some(Group { any, negated, terms })
@@ -311,12 +319,17 @@ fn test(value: &Value, items: &[Value], report: &mut Report) -> Option<Term> {
     let (Some(name), Some(operator), Some(right), true) = shape else {
         report.push(
             Problem::error(value, "a condition has three or four elements")
-                .label("must be [name, operator, value] or [name, \"!\", operator, value]"),
+                .label("must be [name, operator, value] or [name, \"!\", operator, value]")
+                .help("write [\"arg_x\", \"==\", \"1\"]"),
         );
         return None;
     };
     if name.is_empty() {
-        report.error(&items[0], "the variable has no name", "");
+        report.error(
+            &items[0],
+            "the variable has no name",
+            "write one such as arg_x, http_x_y or remote_addr",
+        );
         return None;
     }
     let test = match operator {
@@ -336,6 +349,7 @@ fn test(value: &Value, items: &[Value], report: &mut Report) -> Option<Term> {
         "ipmatch" => Test::Ip(networks(right, report)?),
         unknown => {
             let help = report.suggest(unknown, OPERATORS.iter().map(|name| (*name, Place::NOWHERE)));
+            let help = if help.is_empty() { "write [\"arg_x\", \"==\", \"1\"]".to_owned() } else { help };
             report.push(
                 Problem::error(&items[at], format!("unknown operator `{unknown}`"))
                     .label(format!("must be one of {}", OPERATORS.join(" ")))
@@ -383,7 +397,8 @@ fn networks(value: &Value, report: &mut Report) -> Option<Vec<IpNet>> {
             Some((_, Some(net))) => networks.push(net),
             Some((text, None)) => report.push(
                 Problem::error(item, format!("invalid network `{text}`"))
-                    .label("must be an address or a network such as 10.0.0.0/8"),
+                    .label("must be an address or a network such as 10.0.0.0/8")
+                    .help("write 10.0.0.1, 10.0.0.0/8 or 2001:db8::/32"),
             ),
             None => wrong_type(report, item, "a string", ""),
         }

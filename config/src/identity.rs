@@ -27,11 +27,19 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> Identity {
     let name = reader.opt_str("name");
     let name_place = reader.value_place("name");
     if name.is_some_and(|name| name.is_empty() || name.len() > names::NAME_BYTES_MAX) {
-        reader.report().error(name_place, "a name has 1 to 256 bytes", "");
+        reader.report().error(
+            name_place,
+            "a name has 1 to 256 bytes",
+            "write a shorter one, or leave it out if it is empty",
+        );
     }
     if reader.opt_str("desc").is_some_and(|desc| desc.len() > names::NAME_BYTES_MAX) {
         let place = reader.value_place("desc");
-        reader.report().error(place, "a description has at most 256 bytes", "");
+        reader.report().error(
+            place,
+            "a description has at most 256 bytes",
+            "write a shorter one; a comment may have any length",
+        );
     }
     let labels = labels(reader);
     let place = reader.value_place(if reader.has("id") { "id" } else { "name" });
@@ -73,7 +81,7 @@ pub(crate) fn id(reader: &mut Reader<'_, '_>, name: &'static str) -> Option<Stri
 fn labels(reader: &mut Reader<'_, '_>) -> BTreeMap<String, String> {
     let Some(value) = reader.opt_value("labels") else { return BTreeMap::new() };
     let Some(entries) = value.as_table() else {
-        wrong_type(reader.report(), value, "a table of strings", "");
+        wrong_type(reader.report(), value, "a table of strings", "write labels = { team = \"web\" }");
         return BTreeMap::new();
     };
     let mut labels = BTreeMap::new();
@@ -150,6 +158,12 @@ impl Ids {
         let mut help = report.suggest(text, self.order.iter().map(|(name, place)| (&**name, *place)));
         if help.is_empty() && self.is_empty() {
             help = format!("there is none yet: add [[{}s]] with name = \"{text}\"", kind.replace(' ', "_"));
+        }
+        if help.is_empty() {
+            help = format!(
+                "write the name of one of the [[{0}s]], or add this one as [[{0}s]]",
+                kind.replace(' ', "_")
+            );
         }
         let label = format!("no {kind} has this name");
         report.push(Problem::error(place, format!("unknown {kind} `{text}`")).label(label).help(help));

@@ -54,6 +54,7 @@ pub mod units;
 pub mod upstream;
 pub mod value;
 pub mod vars;
+mod wording;
 pub mod written;
 
 use std::path::Path;
@@ -68,21 +69,41 @@ pub use schema::schema;
 pub use upstream::Kind as UpstreamKind;
 pub use value::{Key, Kind, Value};
 
+/// A check of what could be read of a document with errors.
+pub type Also<'a> = &'a dyn Fn(&Document, &mut Report);
+
 /// Reads a file, and all that it includes, and checks it.
 ///
 /// The document is `None` when any problem is an error; warnings stand in the
 /// report either way.
 pub fn parse_file(path: &Path, env: &dyn Env) -> (Option<Document>, Report) {
+    parse_file_with(path, env, &|_, _| ())
+}
+
+/// [`parse_file`] for who can check more than this crate does.
+///
+/// Where the document has errors, `also` gets what could be read of it, so that its problems stand
+/// in the same report; see [`parse_str_with`].
+pub fn parse_file_with(path: &Path, env: &dyn Env, also: Also<'_>) -> (Option<Document>, Report) {
     let mut report = Report::new();
     let tree = load::file(path, env, &mut report);
-    let document = tree.and_then(|tree| parse::document(&tree, env, &mut report));
+    let document = tree.and_then(|tree| parse::document(&tree, env, also, &mut report));
     (document, report)
 }
 
 /// Checks a text as if it were a file of this name: what it includes is looked for beside that name.
 pub fn parse_str(name: &str, text: &str, env: &dyn Env) -> (Option<Document>, Report) {
+    parse_str_with(name, text, env, &|_, _| ())
+}
+
+/// [`parse_str`] for who can check more than this crate does.
+///
+/// Where the document has errors, `also` gets what could be read of it: the resources that are
+/// sound, and the plugins of those that are not as plugin configs without an id. A document without
+/// errors is returned, and `also` is not called: its caller checks the rest as it uses it.
+pub fn parse_str_with(name: &str, text: &str, env: &dyn Env, also: Also<'_>) -> (Option<Document>, Report) {
     let mut report = Report::new();
     let tree = load::text_of(name, text.to_owned(), env, &mut report);
-    let document = parse::document(&tree, env, &mut report);
+    let document = parse::document(&tree, env, also, &mut report);
     (document, report)
 }

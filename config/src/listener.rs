@@ -116,7 +116,7 @@ impl ListenAddress {
 }
 
 fn no_port() -> (&'static str, String) {
-    ("the port is no number up to 65535", String::new())
+    ("the port is no number up to 65535", "write :8080 or 127.0.0.1:8080".to_owned())
 }
 
 /// The listeners of `[server] listen`.
@@ -157,7 +157,11 @@ impl Listener {
         let name = reader.opt_str("name");
         if let Some((name, fault)) = name.and_then(|name| Some((name, names::id_fault(name)?))) {
             let place = reader.value_place("name");
-            reader.report().push(Problem::error(place, format!("invalid name `{name}`")).label(fault));
+            reader.report().push(
+                Problem::error(place, format!("invalid name `{name}`"))
+                    .label(fault)
+                    .help("write a name such as \"web\", or leave it out"),
+            );
         }
         let address_place = reader.value_place("address");
         let address =
@@ -191,6 +195,7 @@ fn read_protocols(reader: &mut Reader<'_, '_>) {
             other => {
                 let near = ["h1", "h2", "h3"].into_iter().map(|name| (name, Place::NOWHERE));
                 let help = reader.report().suggest(other, near);
+                let help = if help.is_empty() { "write protocols = [\"h1\"]".to_owned() } else { help };
                 let problem =
                     Problem::error(place, format!("unknown protocol `{other}`")).label("must be `h1`");
                 reader.report().push(problem.help(help));

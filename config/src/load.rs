@@ -103,7 +103,7 @@ impl Loader<'_> {
         let patterns = include.as_array().unwrap_or(std::slice::from_ref(include));
         if self.open.len() > INCLUDE_DEPTH_MAX {
             let what = format!("includes are nested more than {INCLUDE_DEPTH_MAX} deep");
-            self.report.error(include, what, "");
+            self.report.error(include, what, "include it from a file further up");
             return;
         }
         for pattern in patterns {
@@ -122,18 +122,22 @@ impl Loader<'_> {
         let identity = self.env.identity(path);
         if self.open.contains(&identity) {
             let what = format!("{name} includes itself");
-            self.report.push(Problem::error(place, what).label("by this, or through other files"));
+            self.report.push(
+                Problem::error(place, what)
+                    .label("by this, or through other files")
+                    .help("remove one of the includes"),
+            );
             return;
         }
         if self.seen.contains_key(&identity) {
             let first = self.seen.get(&identity).and_then(|place| self.report.sources().line_of(*place));
             let label = first.map_or(String::new(), |line| format!("the first is {line}"));
             let what = format!("{name} is included twice");
-            self.report.push(Problem::error(place, what).label(label));
+            self.report.push(Problem::error(place, what).label(label).help("remove one of the includes"));
             return;
         }
         if self.seen.len() >= FILES_MAX {
-            self.report.error(place, format!("more than {FILES_MAX} files"), "");
+            self.report.error(place, format!("more than {FILES_MAX} files"), "put several into one");
             return;
         }
         self.seen.insert(identity.clone(), place);
@@ -141,7 +145,7 @@ impl Loader<'_> {
             Ok(text) => self.take(&name, text, identity),
             Err(error) => {
                 let what = format!("cannot read {name}");
-                self.report.push(Problem::error(place, what).label(reason(&error)));
+                self.report.push(Problem::error(place, what).label(reason(&error)).help("write a file that is there and can be read; a relative one begins at the folder of the file that names it"));
             }
         }
     }
@@ -215,6 +219,10 @@ pub(crate) fn reason(error: &io::Error) -> String {
     }
 }
 
+/// The remedy for what is no TOML at all.
+const SYNTAX_HELP: &str =
+    "the forms of TOML are key = \"text\", key = 1, key = [1, 2], [table] and [[list of tables]]";
+
 /// Parses TOML into a tree. Each syntax error is a problem; what could be read is given.
 pub(crate) fn toml_tree(text: &str, file: u32, report: &mut Report) -> Value {
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -223,7 +231,11 @@ pub(crate) fn toml_tree(text: &str, file: u32, report: &mut Report) -> Value {
         let message = error.message();
         let (what, label) = message.split_once(", ").unwrap_or((message, ""));
         let place = Place::new(file, visible(text, span));
-        report.push(Problem::error(place, what).label(label.replace('\n', ", ")));
+        report.push(
+            Problem::error(place, what)
+                .label(label.replace('\n', ", "))
+                .help(if message.starts_with("duplicate key") { "remove one of them" } else { SYNTAX_HELP }),
+        );
         report.syntax_is_broken = true;
     }
     let place = Place::new(file, table.span());
@@ -262,20 +274,29 @@ fn tree(value: Spanned<DeValue<'_>>, file: u32, report: &mut Report) -> Value {
             Ok(number) => Kind::Integer(number),
             Err(_) => {
                 let what = format!("the number {number} is too large");
-                report.push(Problem::error(place, what).label("numbers have 64 bits, one of them the sign"));
+                report.push(
+                    Problem::error(place, what)
+                        .label("numbers have 64 bits, one of them the sign")
+                        .help("write at most 9223372036854775807"),
+                );
                 Kind::Integer(0)
             }
         },
         DeValue::Float(number) => match number.as_str().parse() {
             Ok(number) => Kind::Float(number),
             Err(_) => {
-                report.push(Problem::error(place, format!("`{number}` is no number")));
+                report.push(
+                    Problem::error(place, format!("`{number}` is no number"))
+                        .help("write digits, such as 3 or 0.5"),
+                );
                 Kind::Float(0.0)
             }
         },
         DeValue::Datetime(_) => {
             report.push(
-                Problem::error(place, "no field is a date or time").label("put it in quotes to make it text"),
+                Problem::error(place, "no field is a date or time")
+                    .label("put it in quotes to make it text")
+                    .help("put it in quotes"),
             );
             Kind::Null
         }

@@ -142,6 +142,7 @@ fn level(reader: &mut Reader<'_, '_>) -> Option<String> {
         let place = reader.value_place("level");
         let near = LEVELS.iter().map(|name| (*name, Place::NOWHERE));
         let help = reader.report().suggest(level, near);
+        let help = if help.is_empty() { "write level = \"info\"".to_owned() } else { help };
         let label = format!("must be one of {}, or target=level", LEVELS.join(", "));
         reader
             .report()
@@ -179,6 +180,7 @@ fn format(reader: &mut Reader<'_, '_>) -> Option<Format> {
             let place = reader.value_place("format");
             let near = [("json", Place::NOWHERE), ("combined", Place::NOWHERE)];
             let help = reader.report().suggest(other, near.into_iter());
+            let help = if help.is_empty() { "write format = \"json\"".to_owned() } else { help };
             let label = "must be `json`, `combined` or a text with $variables";
             let problem = Problem::error(place, format!("unknown format `{other}`")).label(label);
             reader.report().push(problem.help(help));
@@ -261,7 +263,7 @@ impl Dns {
         }
         if servers.len() > DNS_SERVERS_MAX {
             let place = reader.value_place("servers");
-            reader.report().error(place, format!("more than {DNS_SERVERS_MAX} of `servers`"), "");
+            reader.report().error(place, format!("more than {DNS_SERVERS_MAX} of `servers`"), "remove some");
         }
         reader.finish();
         Dns { servers }

@@ -149,7 +149,11 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> Vec<Node> {
     }
     if list.len() > NODES_MAX {
         let place = reader.place();
-        reader.report().error(place, format!("more than {NODES_MAX} nodes"), "");
+        reader.report().error(
+            place,
+            format!("more than {NODES_MAX} nodes"),
+            "split them over several upstreams",
+        );
         list.truncate(NODES_MAX);
     }
     list
@@ -185,7 +189,7 @@ fn table(value: &Value, report: &mut Report) -> Option<Node> {
     let port = reader.range("port", 1..=65_535).map(|port| port as u16);
     let address = host.and_then(|host| match (host.starts_with("unix:"), port) {
         (true, Some(_)) => {
-            reader.report().error(host_place, "a socket's path has no port", "");
+            reader.report().error(host_place, "a socket's path has no port", "remove `port`");
             None
         }
         (false, Some(port)) => named(NodeAddress::of(host, port), host, host_place, reader.report()),
@@ -266,7 +270,11 @@ fn parameter(node: &mut Node, word: &str, place: Place, report: &mut Report) {
         let number = value.unwrap_or_default().parse().ok().filter(|number| (0..=most).contains(number));
         if number.is_none() {
             let label = format!("must be {name}=N, N from 0 to {most}");
-            report.push(Problem::error(place, format!("invalid parameter `{word}`")).label(label));
+            report.push(
+                Problem::error(place, format!("invalid parameter `{word}`"))
+                    .label(label)
+                    .help(format!("write {name}=1")),
+            );
         }
         number
     };
@@ -284,6 +292,8 @@ fn parameter(node: &mut Node, word: &str, place: Place, report: &mut Report) {
             let mut help = report.suggest(name, WORDS.iter().map(|word| (*word, Place::NOWHERE)));
             if matches!(name, "backup" | "down" | "drain") {
                 help = format!("write `{name}` alone");
+            } else if help.is_empty() {
+                help = "remove it, or put quotes around each address: [\"a:80\", \"b:80\"]".to_owned();
             }
             let what = format!("unknown parameter `{word}`");
             let label = format!("must be one of {}", WORDS.join(", "));

@@ -3,6 +3,7 @@
 //! Upstreams come before services and both before routes, so that a reference is
 //! checked, and a text told to be a name or an address, where it is read.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::check;
@@ -22,6 +23,7 @@ use crate::server::{self, RouterMode, Server};
 use crate::service;
 use crate::upstream;
 use crate::value::Value;
+use crate::Also;
 
 /// What the language has and this version has not.
 const NOT_BUILT: &[&str] = &[
@@ -39,7 +41,7 @@ const NOT_BUILT: &[&str] = &[
 ];
 
 /// Checks a whole tree. `None` when any problem is an error.
-pub(crate) fn document(tree: &Value, env: &dyn Env, report: &mut Report) -> Option<Document> {
+pub(crate) fn document(tree: &Value, env: &dyn Env, also: Also<'_>, report: &mut Report) -> Option<Document> {
     let mut reader = Reader::of("Document", tree, report);
     // Taken out by `load`, and known here so that a slip of the pen finds it.
     reader.entry("include");
@@ -67,6 +69,13 @@ pub(crate) fn document(tree: &Value, env: &dyn Env, report: &mut Report) -> Opti
     reader.finish();
     check::yield_control(&mut document, report);
     check::document(&document, tree, report);
+    if report.has_errors() {
+        // What seems to be missing in a plugin may stand where the syntax is broken.
+        if !report.syntax_is_broken {
+            plugins_of_broken(tree, &mut document);
+            also(&document, report);
+        }
+    }
     report.sort();
     if report.has_errors() {
         return None;
@@ -76,6 +85,26 @@ pub(crate) fn document(tree: &Value, env: &dyn Env, report: &mut Report) -> Opti
     document.digest = digest.finish();
     document.sources = report.sources().clone();
     Some(document)
+}
+
+/// Keeps the plugins of resources that are wrong elsewhere, as plugin configs without an id.
+fn plugins_of_broken(tree: &Value, document: &mut Document) {
+    let mut sound = HashSet::new();
+    sound.extend(document.routes.iter().map(|route| route.place.order()));
+    sound.extend(document.services.iter().map(|service| service.place.order()));
+    sound.extend(document.plugin_configs.iter().map(|config| config.place.order()));
+    sound.extend(document.global_rules.iter().map(|rule| rule.place.order()));
+    for name in ["routes", "services", "plugin_configs", "global_rules"] {
+        let values = tree.get(name).and_then(Value::as_array).unwrap_or_default();
+        for value in values.iter().filter(|value| !sound.contains(&value.place.order())) {
+            // What is wrong with it was said when it was read the first time.
+            let mut said = Report::new();
+            let mut reader = Reader::new(value, &mut said);
+            let plugins = plugin::read(&mut reader);
+            let config = plugin::PluginConfig { id: String::new(), plugins, place: value.place };
+            document.plugin_configs.push(Arc::new(config));
+        }
+    }
 }
 
 fn listeners(document: &mut Document, server: Option<&Value>, reader: &mut Reader<'_, '_>) {

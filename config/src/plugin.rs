@@ -95,7 +95,12 @@ fn read_meta(value: &Value, report: &mut Report) -> Meta {
     let filter = reader.opt_value("filter").and_then(|filter| Expr::parse(filter, reader.report()));
     let error_response = reader.opt_value("error_response");
     if let Some(body) = error_response.filter(|body| body.as_str().is_none() && body.as_table().is_none()) {
-        wrong_type(reader.report(), body, "a string or a table", "");
+        wrong_type(
+            reader.report(),
+            body,
+            "a string or a table",
+            "write error_response = \"text\" or { field = \"text\" }",
+        );
     }
     reader.finish();
     Meta { disable, priority, filter, error_response: error_response.cloned() }
@@ -117,7 +122,11 @@ pub(crate) fn read_global(value: &Value, report: &mut Report) -> Option<(GlobalR
     let identity = identity::read(&mut reader);
     if reader.require("plugins").is_some() && value.get("plugins").and_then(Value::as_table) == Some(&[]) {
         let place = reader.value_place("plugins");
-        reader.report().push(Problem::error(place, "a global rule without plugins").label("does nothing"));
+        reader.report().push(
+            Problem::error(place, "a global rule without plugins")
+                .label("does nothing")
+                .help("add a plugin, such as request-id = {}, or remove the rule"),
+        );
     }
     let plugins = read(&mut reader);
     let id = identity.id.clone().unwrap_or_else(|| {

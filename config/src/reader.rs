@@ -13,6 +13,7 @@ use crate::place::Place;
 use crate::report::{Problem, Report};
 use crate::units;
 use crate::value::{Key, Kind, Value};
+use crate::wording::{described, type_help, unknown_help};
 
 /// What a bare number means where a duration is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +107,11 @@ impl<'v, 'r> Reader<'v, 'r> {
         self.asked.push(name);
         if !self.quiet {
             let what = format!("`{name}` is missing");
-            self.report.push(Problem::error(self.place, what).label(format!("has no `{name}`")));
+            self.report.push(
+                Problem::error(self.place, what)
+                    .label(format!("has no `{name}`"))
+                    .help(format!("add `{name}`")),
+            );
         }
         None
     }
@@ -175,8 +180,14 @@ impl<'v, 'r> Reader<'v, 'r> {
             return Some(size);
         }
         let place = self.value_place(name);
-        let label = format!("must be {} to {} bytes", range.start(), range.end());
-        self.report.push(Problem::error(place, format!("`{name}` is out of range: {size}")).label(label));
+        let (least, most) = (range.start(), range.end());
+        let help = if size < *least {
+            format!("write {name} = {least} or more")
+        } else {
+            format!("write {name} = {most} or less")
+        };
+        let problem = Problem::error(place, format!("`{name}` is out of range: {size}"));
+        self.report.push(problem.label(format!("must be {least} to {most} bytes")).help(help));
         None
     }
 
@@ -224,7 +235,11 @@ impl<'v, 'r> Reader<'v, 'r> {
         if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*meaning);
         }
-        let help = self.report.suggest(text, words.iter().map(|(word, _)| (*word, Place::NOWHERE)));
+        let mut help = self.report.suggest(text, words.iter().map(|(word, _)| (*word, Place::NOWHERE)));
+        if let (true, Some((first, _))) = (help.is_empty(), words.first()) {
+            let others = if words.len() == 1 { "" } else { ", or another of them" };
+            help = format!("write {name} = \"{first}\"{others}");
+        }
         let all = words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ");
         self.report.push(
             Problem::error(value, format!("unknown {} `{text}`", name.replace('_', " ")))
@@ -261,7 +276,8 @@ impl<'v, 'r> Reader<'v, 'r> {
         if duration.is_zero() {
             let place = self.value_place(name);
             let what = format!("`{name}` is out of range: 0");
-            self.report.push(Problem::error(place, what).label("must be longer than zero"));
+            let help = format!("write a time such as {name} = \"1s\"");
+            self.report.push(Problem::error(place, what).label("must be longer than zero").help(help));
             return None;
         }
         Some(duration)
@@ -324,7 +340,10 @@ impl<'v, 'r> Reader<'v, 'r> {
         if !self.quiet {
             for ((key, _), _) in self.entries.iter().zip(&self.seen).filter(|(_, seen)| !**seen) {
                 let near = self.asked.iter().map(|name| (*name, Place::NOWHERE));
-                let help = self.report.suggest(&key.name, near);
+                let mut help = self.report.suggest(&key.name, near);
+                if help.is_empty() {
+                    help = unknown_help(&self.asked);
+                }
                 let label = match self.kind {
                     "" => "there is no such field here".to_owned(),
                     kind => format!("{} has no such field", described(kind)),
@@ -344,55 +363,6 @@ impl<'v, 'r> Reader<'v, 'r> {
     }
 }
 
-/// `PluginConfig` as `a plugin config`, `Limits` as `[server.limits]`.
-fn described(kind: &str) -> String {
-    let single = match kind {
-        "Document" => "the document",
-        "Server" => "[server]",
-        "Limits" => "[server.limits]",
-        "Log" => "[log]",
-        "Status" => "[status]",
-        "Cores" => "[cores]",
-        "Ring" => "[cores.ring]",
-        "Buffers" => "[cores.buffers]",
-        "PluginMeta" => "`_meta`",
-        "Timeout" => "`timeout`",
-        "KeepalivePool" => "`keepalive_pool`",
-        "Control" => "[control]",
-        "Discovery" => "[discovery]",
-        "Dns" => "[discovery.dns]",
-        "DiscoveryArgs" => "`discovery_args`",
-        "Checks" => "`checks`",
-        "ActiveCheck" => "`checks.active`",
-        "ActiveHealthy" => "`checks.active.healthy`",
-        "ActiveUnhealthy" => "`checks.active.unhealthy`",
-        "PassiveCheck" => "`checks.passive`",
-        "PassiveHealthy" => "`checks.passive.healthy`",
-        "PassiveUnhealthy" => "`checks.passive.unhealthy`",
-        "Sticky" => "`sticky`",
-        "Retry" => "`retry`",
-        "Backoff" => "`backoff`",
-        "Hedge" => "`hedge`",
-        "Queue" => "`queue`",
-        "Outlier" => "`outlier`",
-        "Breaker" => "`breaker`",
-        "ConcurrencyLimit" => "`concurrency_limit`",
-        _ => "",
-    };
-    if !single.is_empty() {
-        return single.to_owned();
-    }
-    let mut words = String::new();
-    for letter in kind.chars() {
-        if letter.is_ascii_uppercase() && !words.is_empty() {
-            words.push(' ');
-        }
-        words.push(letter.to_ascii_lowercase());
-    }
-    let article = if words.starts_with(['a', 'e', 'i', 'o']) || words == "upstream" { "an" } else { "a" };
-    format!("{article} {words}")
-}
-
 /// Reports that a value has the wrong type.
 ///
 /// TOML has no null: one that stands in a file is what could not be read or resolved,
@@ -402,6 +372,7 @@ pub(crate) fn wrong_type(report: &mut Report, value: &Value, expected: &str, hel
         return;
     }
     let what = format!("expected {expected}, found {}", value.type_name());
+    let help = if help.is_empty() { type_help(value, expected) } else { help.to_owned() };
     report.push(Problem::error(value, what).label(format!("must be {expected}")).help(help));
 }
 
@@ -433,7 +404,13 @@ pub(crate) fn integer(
         (least, i64::MAX) => format!("must be at least {least}"),
         (least, most) => format!("must be {least} to {most}"),
     };
-    report.push(Problem::error(value, format!("`{name}` is out of range: {number}")).label(label));
+    let help = match (*range.start(), *range.end()) {
+        (least, i64::MAX) => format!("write a whole number, {least} or more"),
+        (i64::MIN, most) => format!("write a whole number, {most} or less"),
+        (least, most) => format!("write a whole number from {least} to {most}"),
+    };
+    let problem = Problem::error(value, format!("`{name}` is out of range: {number}"));
+    report.push(problem.label(label).help(help));
     None
 }
 

@@ -85,7 +85,10 @@ fn one(inner: &str, closed: bool, directory: &Path, env: &dyn Env) -> Result<Str
                 None => (rest, None),
             };
             if name.is_empty() {
-                return Err(("the name of the variable is missing".to_owned(), String::new()));
+                return Err((
+                    "the name of the variable is missing".to_owned(),
+                    "write ${env:NAME}".to_owned(),
+                ));
             }
             let value = env.var(name).filter(|value| !(value.is_empty() && default.is_some()));
             value.or(default.map(str::to_owned)).ok_or_else(|| {
@@ -96,7 +99,11 @@ fn one(inner: &str, closed: bool, directory: &Path, env: &dyn Env) -> Result<Str
         "file" => {
             let path = directory.join(rest);
             let text = env.file(&path).map_err(|error| {
-                (format!("cannot read {}: {}", path.display(), load::reason(&error)), String::new())
+                (
+                    format!("cannot read {}: {}", path.display(), load::reason(&error)),
+                    "write a path that can be read; a relative one begins at the folder of this file"
+                        .to_owned(),
+                )
             })?;
             // Editors end a file with a line end that is no part of the secret in it.
             let text = text.strip_suffix('\n').unwrap_or(&text);

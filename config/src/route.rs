@@ -261,7 +261,11 @@ fn patterns<'v>(reader: &mut Reader<'v, '_>, one: &'static str, many: &'static s
         reader.report().push(problem.help("leave it out to match any"));
     }
     if list.len() > PATTERNS_MAX {
-        reader.report().error(place, format!("more than {PATTERNS_MAX} of `{many}`"), "");
+        reader.report().error(
+            place,
+            format!("more than {PATTERNS_MAX} of `{many}`"),
+            "split the route into several",
+        );
     }
     list
 }
@@ -273,7 +277,7 @@ fn read_uris(reader: &mut Reader<'_, '_>, mode: RouterMode) -> Vec<String> {
         if let Some(fault) = names::uri_fault(uri, mode) {
             let help = match uri.strip_prefix('/') {
                 None if uri != "*" && !uri.contains("://") => format!("write /{uri}"),
-                _ => String::new(),
+                _ => "write a path alone, such as /api/*".to_owned(),
             };
             let problem = Problem::error(place, format!("invalid uri `{uri}`")).label(fault).help(help);
             reader.report().push(problem);
@@ -334,7 +338,13 @@ pub(crate) fn methods_of(list: Vec<(&str, Place)>, report: &mut Report) -> Vec<S
             }
             continue;
         }
-        let near = report.suggest(method, names::METHODS.iter().map(|name| (*name, Place::NOWHERE)));
+        let mut near = report.suggest(method, names::METHODS.iter().map(|name| (*name, Place::NOWHERE)));
+        let upper = method.to_ascii_uppercase();
+        if near.is_empty() && names::is_token(method) && upper != method {
+            near = format!("write {upper}");
+        } else if near.is_empty() && !names::is_token(method) {
+            near = "write a method such as GET".to_owned();
+        }
         let problem = if !names::is_token(method) {
             Problem::error(place, format!("invalid method `{method}`"))
                 .label("no token (RFC 9110 section 9.1)")
@@ -360,7 +370,11 @@ pub(crate) fn network(text: &str, place: Place, report: &mut Report) -> Option<I
     let network = expr::network(text);
     if network.is_none() {
         let what = format!("invalid network `{text}`");
-        report.push(Problem::error(place, what).label("must be an address or a network such as 10.0.0.0/8"));
+        report.push(
+            Problem::error(place, what)
+                .label("must be an address or a network such as 10.0.0.0/8")
+                .help("write 10.0.0.1, 10.0.0.0/8 or 2001:db8::/32"),
+        );
     }
     network
 }

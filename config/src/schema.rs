@@ -94,7 +94,7 @@ mod tests {
     fn the_reader_asks_for_what_the_schema_has() {
         let mut report = Report::new();
         let tree = load::text_of("t.toml", EVERYTHING.to_owned(), &MapEnv::default(), &mut report);
-        let document = parse::document(&tree, &MapEnv::default(), &mut report);
+        let document = parse::document(&tree, &MapEnv::default(), &|_, _| (), &mut report);
         assert!(document.is_some(), "{}", report.render(false));
         let asked: BTreeMap<String, BTreeSet<String>> =
             report.asked.iter().map(|(kind, keys)| ((*kind).to_owned(), keys.clone())).collect();

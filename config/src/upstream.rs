@@ -289,7 +289,11 @@ fn read_host(upstream: &mut Upstream, reader: &mut Reader<'_, '_>) {
     let host = reader.opt_str("upstream_host");
     let place = reader.value_place("upstream_host");
     if let Some((host, fault)) = host.and_then(|host| Some((host, names::host_and_port_fault(host)?))) {
-        reader.report().push(Problem::error(place, format!("invalid host `{host}`")).label(fault));
+        reader.report().push(
+            Problem::error(place, format!("invalid host `{host}`"))
+                .label(fault)
+                .help("write upstream_host = \"app.example.com\""),
+        );
     }
     upstream.upstream_host = host.map(str::to_owned);
     match (upstream.pass_host, host) {

@@ -196,7 +196,7 @@ fn needs_restart(before: &Document, after: &Document) -> Option<String> {
 ///
 /// Returns the report and whether the file could be run.
 pub fn check(path: &Path) -> (config::Report, bool) {
-    let (document, mut report) = config::parse_file(path, &ProcessEnv);
+    let (document, mut report) = config::parse_file_with(path, &ProcessEnv, &engine::plan::check_plugins);
     let Some(document) = document else {
         return (report, false);
     };
@@ -325,5 +325,50 @@ mod tests {
         let default = workdir_in("", None).expect("a complete document");
         check("[[routes\n", &default.to_string_lossy());
         check("[server]\nworkdir = 7\n", &default.to_string_lossy());
+    }
+
+    /// An error of a resource hides none of the plugins, also not those of a resource that is itself wrong.
+    #[test]
+    fn a_check_shows_errors_of_resources_and_of_plugins() {
+        let check = |body: &str, expected: &[&str]| {
+            let folder = std::env::temp_dir().join(format!("ringway-check-{}", std::process::id()));
+            std::fs::create_dir_all(&folder).expect("a writable temporary folder");
+            let path = folder.join("ringway.toml");
+            std::fs::write(&path, format!("[server]\nlisten = \"127.0.0.1:0\"\n{body}")).expect("writable");
+            let (report, good) = check(&path);
+            let (_, reloaded, _) = source::read(&path);
+            std::fs::remove_dir_all(&folder).expect("our own folder");
+            assert!(!good);
+            let said: Vec<&str> = report.problems().iter().map(|problem| problem.what.as_str()).collect();
+            assert_eq!(said, expected, "{body}");
+            let errors = reloaded.problems();
+            assert!(errors.is_empty() || errors == report.problems(), "{}", reloaded.render(false));
+        };
+        const PLUGINS: &str = "[routes.plugins]\napi-breaker = {}\nfault-injection = { abort = { http_status = 1 } }\nworkflow = { rules = [] }\n";
+        let upstream = |retries| {
+            format!("[[upstreams]]\nname = \"u\"\nservers = [\"127.0.0.1:1\"]\nretries = {retries}\n")
+        };
+        let route = format!("[[routes]]\nupstream = \"u\"\n{PLUGINS}");
+        let plugins: &[&str] = &[
+            "`break_response_code` is missing",
+            "`http_status` is out of range: 1",
+            "`rules` has 1 to 64 tables",
+        ];
+        check(&format!("{}{route}", upstream(-1)), &[&["`retries` is out of range: -1"], plugins].concat());
+        // Nothing twice where only the compiler finds something.
+        check(&format!("{}{route}", upstream(1)), plugins);
+        let route = format!("[[routes]]\nupstream = \"nobody\"\n{PLUGINS}");
+        check(&format!("{}{route}", upstream(1)), &[&["unknown upstream `nobody`"], plugins].concat());
+        // What does not resolve is said once, and not again of the plugin's field.
+        let unset = "[[routes]]\nupstream = \"u\"\n[routes.plugins]\nlimit-count = { count = \"${env:RINGWAY_NOT_SET}\", time_window = 1 }\n";
+        check(&format!("{}{unset}", upstream(1)), &["`${env:RINGWAY_NOT_SET}` does not resolve"]);
+        // Plugins are not looked at where the syntax is broken.
+        check(
+            "[[routes]]\nuri = \n[routes.plugins]\napi-breaker = {}\n",
+            &["string values must be quoted", "invalid uri ``"],
+        );
+        let off =
+            "[[routes]]\nupstream = \"v\"\nplugins = { api-breaker = { _meta = { disable = true } } }\n";
+        check(&format!("{}{off}", upstream(1)), &["unknown upstream `v`"]);
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct Seen {
 pub(crate) fn read(path: &Path) -> (Option<Document>, Report, Seen) {
     let env = SeeingEnv::default();
     env.see_file(path);
-    let (document, report) = config::parse_file(path, &env);
+    let (document, report) = config::parse_file_with(path, &env, &engine::plan::check_plugins);
     let mut seen = env.seen.into_inner();
     if let Some(document) = &document {
         seen.own.push(absolute(&document.server.workdir));

@@ -301,7 +301,7 @@ mod tests {
         }
         assert_eq!(
             build("api-breaker", json!({})).err().unwrap_or_default(),
-            "`break_response_code` is missing"
+            "`break_response_code` is missing (add `break_response_code`)"
         );
         check(json!({"break_response_code": 199}), "`break_response_code` is out of range: 199");
         check(json!({"break_response_code": 600}), "`break_response_code` is out of range: 600");

@@ -283,7 +283,10 @@ pub(crate) fn with(mut settings: serde_json::Value, fields: serde_json::Value) -
 pub(crate) fn problems(report: &Report) -> String {
     let text = |problem: &config::Problem| match &problem.help {
         Some(help) => format!("{} ({help})", problem.what),
-        None => problem.what.clone(),
+        None => {
+            assert_eq!(problem.severity, config::Severity::Warning, "no help: {}", problem.what);
+            problem.what.clone()
+        }
     };
     report.problems().iter().map(text).collect::<Vec<_>>().join("; ")
 }

@@ -56,7 +56,7 @@ impl AnswerFields {
 
     fn checked(pairs: Vec<(String, Template)>, place: Place, report: &mut Report) -> AnswerFields {
         if pairs.len() > EDITS_MAX {
-            report.error(place, format!("more than {EDITS_MAX} fields"), "");
+            report.error(place, format!("more than {EDITS_MAX} fields"), "remove some");
         }
         AnswerFields(pairs)
     }
@@ -98,7 +98,7 @@ impl FieldEdits {
             edits.set = read_pairs(reader.report(), headers);
         }
         if edits.add.len() + edits.set.len() + edits.remove.len() > EDITS_MAX {
-            reader.report().error(headers, format!("more than {EDITS_MAX} fields"), "");
+            reader.report().error(headers, format!("more than {EDITS_MAX} fields"), "remove some");
         }
         edits
     }
@@ -197,7 +197,7 @@ fn read_pairs(report: &mut Report, map: &Value) -> Vec<(String, Template)> {
             Kind::Integer(_) | Kind::Float(_) => value.to_string(),
             _ => {
                 let what = format!("expected a string or a number, found {}", value.type_name());
-                report.error(value, what, "");
+                report.error(value, what, "write \"X-Name\" = \"value\"");
                 continue;
             }
         };
@@ -212,7 +212,11 @@ fn read_lines(report: &mut Report, lines: &[Value]) -> Vec<(String, Template)> {
     let mut pairs = Vec::with_capacity(lines.len());
     for line in lines {
         let Some((name, value)) = line.as_str().and_then(|text| text.split_once(':')) else {
-            report.error(line, "an added field is written `\"Name: value\"`", "");
+            report.error(
+                line,
+                "an added field is written `\"Name: value\"`",
+                "write add = [\"X-Name: value\"]",
+            );
             continue;
         };
         let (name, value) = (name.trim_end(), value.trim());

@@ -139,7 +139,11 @@ pub fn build(
 ) -> Option<Arc<dyn Plugin>> {
     let Some(info) = find(&entry.name) else {
         let near = PLUGINS.iter().map(|info| (info.name, Place::NOWHERE));
-        let help = report.suggest(&entry.name, near);
+        let mut help = report.suggest(&entry.name, near);
+        if help.is_empty() {
+            let names: Vec<&str> = PLUGINS.iter().map(|info| info.name).collect();
+            help = format!("remove it; the plugins are {}", names.join(", "));
+        }
         report.error(entry.place, format!("unknown plugin `{}`", entry.name), help);
         return None;
     };

@@ -266,7 +266,10 @@ mod tests {
             let problems = build("proxy-mirror", settings).err().unwrap_or_default();
             assert!(problems.starts_with(want), "{problems}");
         }
-        assert_eq!(build("proxy-mirror", json!({})).err().unwrap_or_default(), "`host` is missing");
+        assert_eq!(
+            build("proxy-mirror", json!({})).err().unwrap_or_default(),
+            "`host` is missing (add `host`)"
+        );
         for bad in ["a", "/", "/a?b", "/a&b", "/a b", "/a#b", ""] {
             check(json!({"path": bad}), "a path begins with `/` and goes on");
         }

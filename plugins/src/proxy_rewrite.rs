@@ -237,11 +237,11 @@ fn read_uri(reader: &mut Reader<'_, '_>) -> Option<Target> {
     let uri = reader.opt_str("uri")?;
     if !uri.starts_with('/') || uri.len() > URI_BYTES_MAX {
         let what = format!("a URI begins with `/` and has at most {URI_BYTES_MAX} bytes");
-        settings::problem(reader, "uri", &what, "");
+        settings::problem(reader, "uri", &what, "write uri = \"/path\"");
     }
     if let Some(odd) = uri.chars().find(|letter| !is_uri_text(*letter)) {
         let what = format!("`{}` has to be percent-encoded in a URI", odd.escape_default());
-        settings::problem(reader, "uri", &what, "");
+        settings::problem(reader, "uri", &what, "write it as %XX, a space as %20");
     }
     let (path, query) = match uri.split_once('?') {
         Some((path, query)) => (path, Some(query)),

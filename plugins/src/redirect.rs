@@ -168,15 +168,20 @@ fn read_way(reader: &mut Reader<'_, '_>) -> Option<Way> {
     let written = ["http_to_https", "uri", "regex_uri"].iter().filter(|way| reader.has(way)).count();
     if written != 1 {
         let what = "`redirect` takes exactly one of `http_to_https`, `uri`, `regex_uri`";
-        settings::problem_here(reader, what, "");
+        settings::problem_here(reader, what, "write one of them, such as uri = \"/new\", and no other");
         return None;
     }
     if port.is_some() && to_https.is_none() {
-        settings::problem(reader, "https_port", "`https_port` goes with `http_to_https`", "");
+        settings::problem(
+            reader,
+            "https_port",
+            "`https_port` goes with `http_to_https`",
+            "write http_to_https = true as well",
+        );
     }
     if let Some(uri) = uri {
         if uri.len() < 2 {
-            settings::problem(reader, "uri", "a target has at least 2 characters", "");
+            settings::problem(reader, "uri", "a target has at least 2 characters", "write uri = \"/new\"");
         }
         return Some(Way::Uri(Template::parse(uri)));
     }

@@ -221,7 +221,12 @@ fn build(setup: &Setup<'_>, report: &mut Report) -> Option<Arc<dyn Plugin>> {
     settings::read(setup, report, |reader| {
         let name = reader.opt_str("header_name").unwrap_or("X-Request-Id").to_owned();
         if !valid_field_name(name.as_bytes()) {
-            settings::problem(reader, "header_name", &format!("`{name}` is no field name"), "");
+            settings::problem(
+                reader,
+                "header_name",
+                &format!("`{name}` is no field name"),
+                "write header_name = \"X-Request-Id\"",
+            );
         }
         let in_response = reader.opt_bool("include_in_response").unwrap_or(true);
         let range = settings::table(reader, "range_id", read_range).unwrap_or_else(default_range);
@@ -243,7 +248,12 @@ fn read_range(reader: &mut Reader<'_, '_>) -> Option<Algorithm> {
     let sized = (6..=CHAR_SET_BYTES_MAX).contains(&char_set.len());
     if !sized || !char_set.iter().all(u8::is_ascii_graphic) {
         let what = format!("a character set is 6 to {CHAR_SET_BYTES_MAX} visible ASCII characters");
-        settings::problem(reader, "char_set", &what, "");
+        settings::problem(
+            reader,
+            "char_set",
+            &what,
+            "write char_set = \"abcdef0123456789\", or leave it out",
+        );
     }
     Some(Algorithm::RangeId { char_set, length })
 }
@@ -390,11 +400,20 @@ mod tests {
     fn refuses() {
         let check =
             |settings, want: &str| assert_eq!(build("request-id", settings).err().as_deref(), Some(want));
-        check(json!({"header_name": "X Id"}), "`X Id` is no field name");
+        check(
+            json!({"header_name": "X Id"}),
+            "`X Id` is no field name (write header_name = \"X-Request-Id\")",
+        );
         check(json!({"algorithm": "uid"}), "unknown algorithm `uid` (did you mean `uuid`?)");
-        check(json!({"range_id": {"length": 5}}), "`length` is out of range: 5");
-        check(json!({"range_id": {"length": 129}}), "`length` is out of range: 129");
-        let set = "a character set is 6 to 256 visible ASCII characters";
+        check(
+            json!({"range_id": {"length": 5}}),
+            "`length` is out of range: 5 (write a whole number from 6 to 128)",
+        );
+        check(
+            json!({"range_id": {"length": 129}}),
+            "`length` is out of range: 129 (write a whole number from 6 to 128)",
+        );
+        let set = "a character set is 6 to 256 visible ASCII characters (write char_set = \"abcdef0123456789\", or leave it out)";
         check(json!({"range_id": {"char_set": "abc"}}), set);
         check(json!({"range_id": {"char_set": "abcdef g"}}), set);
         check(

@@ -209,7 +209,12 @@ fn read_body(reader: &mut Reader<'_, '_>) -> Body {
     let filters = settings::tables(reader, "filters", 1..=FILTERS_MAX, |_, filter| read_filter(filter));
     let Some(body) = reader.opt_str("body") else {
         if base64 {
-            settings::problem(reader, "body_base64", "`body_base64` goes with `body`", "");
+            settings::problem(
+                reader,
+                "body_base64",
+                "`body_base64` goes with `body`",
+                "write `body` as well, or leave it out",
+            );
         }
         return match filters {
             Some(filters) => Body::Filtered { filters: filters.into(), body_bytes_max },
@@ -236,7 +241,12 @@ fn read_filter(reader: &mut Reader<'_, '_>) -> Option<Filter> {
     let regex = (reader.req_str("regex"), reader.value_place("regex"));
     let replace = (reader.req_str("replace"), reader.value_place("replace"));
     if regex.0 == Some("") {
-        settings::problem(reader, "regex", "an expression is a text that is not empty", "");
+        settings::problem(
+            reader,
+            "regex",
+            "an expression is a text that is not empty",
+            "write regex = \"old\"",
+        );
     }
     let (pattern, replacement) =
         settings::substitution(reader, (regex.0?, regex.1), (replace.0?, replace.1), options)?;

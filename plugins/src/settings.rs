@@ -72,7 +72,12 @@ pub(crate) fn tables<T>(
     let items = reader.opt_array(field)?;
     if !count.contains(&items.len()) {
         let (least, most) = (count.start(), count.end());
-        problem(reader, field, &format!("`{field}` has {least} to {most} tables"), "");
+        problem(
+            reader,
+            field,
+            &format!("`{field}` has {least} to {most} tables"),
+            &format!("write {field} = [{{ ... }}], with {least} to {most} tables in it"),
+        );
     }
     let mut tables = Vec::with_capacity(items.len().min(*count.end()));
     for (index, item) in items.iter().enumerate() {

@@ -247,7 +247,7 @@ fn read_upstream_id(reader: &mut Reader<'_, '_>) -> Option<String> {
         }
     };
     if let Some(fault) = names::id_fault(&id) {
-        reader.report().error(value, format!("invalid id `{id}`: {fault}"), "");
+        reader.report().error(value, format!("invalid id `{id}`: {fault}"), "write upstream_id = \"name\"");
         return None;
     }
     Some(id)
@@ -490,6 +490,9 @@ mod tests {
         check(json!({"match": {}}), "expected an array");
         let many = json!({"rules": vec![json!({}); 65]});
         let problems = build("traffic-split", many).err().unwrap_or_default();
-        assert_eq!(problems, "`rules` has 0 to 64 tables");
+        assert_eq!(
+            problems,
+            "`rules` has 0 to 64 tables (write rules = [{ ... }], with 0 to 64 tables in it)"
+        );
     }
 }

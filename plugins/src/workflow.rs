@@ -294,10 +294,13 @@ mod tests {
         }
         let action = |action: serde_json::Value| json!({"actions": [action]});
         let settings = json!({"count": 1, "time_window": 1, "group": "g"});
-        assert_eq!(build("workflow", json!({})).err().unwrap_or_default(), "`rules` is missing");
+        assert_eq!(
+            build("workflow", json!({})).err().unwrap_or_default(),
+            "`rules` is missing (add `rules`)"
+        );
         assert_eq!(
             build("workflow", json!({"rules": []})).err().unwrap_or_default(),
-            "`rules` has 1 to 64 tables"
+            "`rules` has 1 to 64 tables (write rules = [{ ... }], with 1 to 64 tables in it)"
         );
         check(json!({}), "`actions` is missing");
         check(json!({"actions": []}), "`actions` has 1 to 8 actions (write actions = ");

@@ -316,7 +316,9 @@ fn interval(reader: &mut Reader<'_, '_>) -> Option<Duration> {
     }
     let place = reader.value_place("interval");
     let problem = Problem::error(place, format!("`interval` is out of range: {interval:?}"));
-    reader.report().push(problem.label("must be at least 10ms, or 0 for no probes"));
+    reader.report().push(
+        problem.label("must be at least 10ms, or 0 for no probes").help("write interval = \"10ms\" or more"),
+    );
     None
 }
 
@@ -332,7 +334,11 @@ fn path(reader: &mut Reader<'_, '_>) -> Option<String> {
     };
     let place = reader.value_place("http_path");
     let problem = Problem::error(place, format!("invalid http_path `{path}`")).label(label);
-    let help = if path.contains("://") { "the node is the host; `host` sets another Host" } else { "" };
+    let help = if path.contains("://") {
+        "the node is the host; `host` sets another Host"
+    } else {
+        "write a path such as http_path = \"/health\""
+    };
     reader.report().push(problem.help(help));
     None
 }
@@ -341,7 +347,11 @@ fn host(reader: &mut Reader<'_, '_>) -> Option<String> {
     let host = reader.opt_str("host")?;
     let Some(fault) = names::host_and_port_fault(host) else { return Some(host.to_owned()) };
     let place = reader.value_place("host");
-    reader.report().push(Problem::error(place, format!("invalid host `{host}`")).label(fault));
+    reader.report().push(
+        Problem::error(place, format!("invalid host `{host}`"))
+            .label(fault)
+            .help("write host = \"app.example.com\""),
+    );
     None
 }
 
@@ -350,7 +360,7 @@ fn req_headers(reader: &mut Reader<'_, '_>) -> Vec<(String, String)> {
     let list = reader.list("req_headers");
     if list.len() > REQ_HEADERS_MAX {
         let place = reader.value_place("req_headers");
-        reader.report().error(place, format!("more than {REQ_HEADERS_MAX} of `req_headers`"), "");
+        reader.report().error(place, format!("more than {REQ_HEADERS_MAX} of `req_headers`"), "remove some");
     }
     let mut headers = Vec::with_capacity(list.len().min(REQ_HEADERS_MAX));
     for (text, place) in list.into_iter().take(REQ_HEADERS_MAX) {
@@ -365,7 +375,7 @@ fn req_headers(reader: &mut Reader<'_, '_>) -> Vec<(String, String)> {
         } else if !names::is_token(name) {
             ("the name is no token (RFC 9110 section 5.1)", "write \"User-Agent: probe\"")
         } else if !value.bytes().all(visible) {
-            ("a control character in the value", "")
+            ("a control character in the value", "remove it")
         } else if name.eq_ignore_ascii_case("host") {
             ("`Host` has a field of its own", "write host = \"app.example.com\"")
         } else if FRAMING.iter().any(|own| name.eq_ignore_ascii_case(own)) {

@@ -38,7 +38,11 @@ fn number(name: &str, value: &Value, report: &mut Report) -> Option<f64> {
     if (0.0..=1.0).contains(&number) {
         return Some(number);
     }
-    let help = if number > 1.0 && number <= 100.0 { format!("write \"{number}%\"") } else { String::new() };
+    let help = if number > 1.0 && number <= 100.0 {
+        format!("write \"{number}%\"")
+    } else {
+        "write \"20%\", or a number from 0 to 1".to_owned()
+    };
     let problem = Problem::error(value, format!("`{name}` is out of range: {number}"));
     report.push(problem.label("must be 0 to 1, or \"0%\" to \"100%\"").help(help));
     None
@@ -56,7 +60,11 @@ fn percent(name: &str, text: &str, value: &Value, report: &mut Report) -> Option
     };
     if number > 100.0 {
         let what = format!("`{name}` is out of range: {text}");
-        report.push(Problem::error(value, what).label("must be 0% to 100%"));
+        report.push(
+            Problem::error(value, what)
+                .label("must be 0% to 100%")
+                .help(format!("write {name} = \"100%\" or less")),
+        );
         return None;
     }
     Some(number / 100.0)

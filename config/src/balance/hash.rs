@@ -141,7 +141,11 @@ fn combination(key: &str, reader: &mut Reader<'_, '_>) -> Option<HashOn> {
     let place = reader.value_place("key");
     if template.capture_max().is_some() {
         let problem = Problem::error(place, format!("invalid key `{key}`"));
-        reader.report().push(problem.label("there is no match that `$1` could be of"));
+        reader.report().push(
+            problem
+                .label("there is no match that `$1` could be of")
+                .help("write key = \"$request_uri$remote_addr\""),
+        );
         return None;
     }
     if template.is_plain() {

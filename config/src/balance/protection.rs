@@ -132,7 +132,8 @@ impl Outlier {
         if max_time.is_some_and(|max| max < base_time) {
             let place = reader.value_place("max_time");
             let problem = Problem::error(place, "`max_time` is less than `base_time`");
-            reader.report().push(problem.label(format!("must be at least {base_time:?}")));
+            let help = format!("write max_time = \"{base_time:?}\" or more, or a lower `base_time`");
+            reader.report().push(problem.label(format!("must be at least {base_time:?}")).help(help));
         }
         let outlier = Outlier {
             error_ratio: ratio_above_zero(&mut reader, "error_ratio").unwrap_or(default.error_ratio),
@@ -179,7 +180,11 @@ impl ConcurrencyLimit {
             let Some((least, most)) = least.zip(most).filter(|(least, most)| least > most) else { continue };
             let place = reader.value_place(high);
             let problem = Problem::error(place, format!("`{high}` is less than `{low}`: {most}"));
-            reader.report().push(problem.label(format!("must be at least {least}")));
+            reader.report().push(
+                problem
+                    .label(format!("must be at least {least}"))
+                    .help(format!("write {high} = {least} or more, or a lower `{low}`")),
+            );
         }
         let top = max.unwrap_or_else(|| default.max.max(min.unwrap_or(0)).max(initial.unwrap_or(0)));
         let bottom = min.unwrap_or_else(|| default.min.min(top).min(initial.unwrap_or(u32::MAX)));

@@ -107,6 +107,7 @@ fn unknown_cause(text: &str, item: &Value, report: &mut Report) {
         _ if digits => ("a status is a number", format!("write {status} without quotes")),
         _ => {
             let help = report.suggest(text, std::iter::once(("reset", Place::NOWHERE)));
+            let help = if help.is_empty() { "write on = [502, 503, \"reset\"]".to_owned() } else { help };
             ("must be a status from 400 to 599 or \"reset\"", help)
         }
     };
@@ -132,7 +133,11 @@ impl Backoff {
         if max.is_some_and(|max| max < base) {
             let place = reader.value_place("max");
             let problem = Problem::error(place, "`max` is less than `base`");
-            reader.report().push(problem.label(format!("must be at least {base:?}")));
+            reader.report().push(
+                problem
+                    .label(format!("must be at least {base:?}"))
+                    .help(format!("write max = \"{base:?}\" or more, or a lower `base`")),
+            );
         }
         reader.finish();
         Some(Backoff { base, max: max.unwrap_or(default.max.max(base)) })

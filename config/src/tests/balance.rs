@@ -90,7 +90,7 @@ fn what_is_hashed() {
     refused("type = \"chash\"\nkey = \"\"", &[r#"error 7:7 `key` is empty |  | write key = "remote_addr""#]);
     refused(
         "type = \"chash\"\nkey = 5",
-        &["error 7:7 expected a string, found an integer | must be a string | -"],
+        &["error 7:7 expected a string, found an integer | must be a string | put it in quotes"],
     );
     refused(
         "type = \"chash\"\nhash_on = \"heder\"\nkey = \"X\"",
@@ -184,7 +184,7 @@ fn variables_of_a_hash() {
     check(
         "vars_combinations",
         "$1$uri",
-        "invalid key `$1$uri` | there is no match that `$1` could be of | -",
+        r#"invalid key `$1$uri` | there is no match that `$1` could be of | write key = "$request_uri$remote_addr""#,
     );
     check(
         "header",
@@ -216,10 +216,22 @@ fn shares() {
         refused(&format!("panic_threshold = {share}"), &[&format!("error 6:19 {expected}")]);
     }
     bad("30", r#"`panic_threshold` is out of range: 30 | must be 0 to 1, or "0%" to "100%" | write "30%""#);
-    bad("101", r#"`panic_threshold` is out of range: 101 | must be 0 to 1, or "0%" to "100%" | -"#);
-    bad("-0.1", r#"`panic_threshold` is out of range: -0.1 | must be 0 to 1, or "0%" to "100%" | -"#);
-    bad("nan", r#"`panic_threshold` is out of range: NaN | must be 0 to 1, or "0%" to "100%" | -"#);
-    bad("\"150%\"", "`panic_threshold` is out of range: 150% | must be 0% to 100% | -");
+    bad(
+        "101",
+        r#"`panic_threshold` is out of range: 101 | must be 0 to 1, or "0%" to "100%" | write "20%", or a number from 0 to 1"#,
+    );
+    bad(
+        "-0.1",
+        r#"`panic_threshold` is out of range: -0.1 | must be 0 to 1, or "0%" to "100%" | write "20%", or a number from 0 to 1"#,
+    );
+    bad(
+        "nan",
+        r#"`panic_threshold` is out of range: NaN | must be 0 to 1, or "0%" to "100%" | write "20%", or a number from 0 to 1"#,
+    );
+    bad(
+        "\"150%\"",
+        r#"`panic_threshold` is out of range: 150% | must be 0% to 100% | write panic_threshold = "100%" or less"#,
+    );
     bad(
         "\"30\"",
         r#"`panic_threshold` is no share: "30" | the `%` is missing | write a string such as "20%", or a number from 0 to 1"#,
@@ -266,15 +278,15 @@ fn bounds_and_queues() {
     refused(
         "max_conns = -1\nqueue = { size = 100001, timeout = 0 }",
         &[
-            "error 6:13 `max_conns` is out of range: -1 | must be 0 to 1000000 | -",
-            "error 7:18 `size` is out of range: 100001 | must be 0 to 100000 | -",
-            "error 7:36 `timeout` is out of range: 0 | must be longer than zero | -",
+            "error 6:13 `max_conns` is out of range: -1 | must be 0 to 1000000 | write a whole number from 0 to 1000000",
+            "error 7:18 `size` is out of range: 100001 | must be 0 to 100000 | write a whole number from 0 to 100000",
+            r#"error 7:36 `timeout` is out of range: 0 | must be longer than zero | write a time such as timeout = "1s""#,
         ],
     );
     refused_alone(
         r#"servers = ["a:1 max_conns=x slow_start=5q drain=1"]"#,
         &[
-            "error 5:17 invalid parameter `max_conns=x` | must be max_conns=N, N from 0 to 1000000 | -",
+            "error 5:17 invalid parameter `max_conns=x` | must be max_conns=N, N from 0 to 1000000 | write max_conns=1",
             "error 5:29 invalid parameter `slow_start=5q` | unknown unit `q` | write slow_start=30s",
             "error 5:43 unknown parameter `drain=1` | must be one of weight, max_fails, fail_timeout, max_conns, slow_start, backup, down, drain | write `drain` alone",
         ],
@@ -338,8 +350,8 @@ fn discovery() {
         "discovery_type = \"dsn\"\nservice_name = \"x\"\ndiscovery_args = { record = \"aaaa\", order = [] }",
         &[
             "error 5:18 unknown discovery type `dsn` | must be `dns` | did you mean `dns`?",
-            "error 7:29 unknown record `aaaa` | must be one of `srv`, `a` | -",
-            "error 7:37 unknown field `order` | `discovery_args` has no such field | -",
+            r#"error 7:29 unknown record `aaaa` | must be one of `srv`, `a` | write record = "srv", or another of them"#,
+            "error 7:37 unknown field `order` | `discovery_args` has no such field | remove it; the fields here are `record`",
         ],
     );
 }

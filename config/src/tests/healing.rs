@@ -107,24 +107,24 @@ healthy = { interval = "5ms", successes = 0, http_statuses = [] }
 unhealthy = { http_failures = 255, tcp_failures = -1, http_statuses = [199, 600, "500"] }"#,
         &[
             "error 7:8 unknown type `htp` | must be one of `http`, `https`, `tcp`, `grpc` | did you mean `http`?",
-            "error 8:11 `timeout` is out of range: 0 | must be longer than zero | -",
-            "error 9:15 `concurrency` is out of range: 0 | must be 1 to 1000 | -",
-            "error 10:13 invalid http_path `health` | a path begins with `/` | -",
-            "error 11:8 invalid host `a/b` | the host only, without scheme and path | -",
-            "error 12:8 `port` is out of range: 0 | must be 1 to 65535 | -",
+            r#"error 8:11 `timeout` is out of range: 0 | must be longer than zero | write a time such as timeout = "1s""#,
+            "error 9:15 `concurrency` is out of range: 0 | must be 1 to 1000 | write a whole number from 1 to 1000",
+            r#"error 10:13 invalid http_path `health` | a path begins with `/` | write a path such as http_path = "/health""#,
+            r#"error 11:8 invalid host `a/b` | the host only, without scheme and path | write host = "app.example.com""#,
+            "error 12:8 `port` is out of range: 0 | must be 1 to 65535 | write a whole number from 1 to 65535",
             r#"error 13:16 invalid header field | the `:` is missing | write "User-Agent: probe""#,
             r#"error 13:21 invalid header field `a b` | the name is no token (RFC 9110 section 5.1) | write "User-Agent: probe""#,
             r#"error 13:31 invalid header field `Host` | `Host` has a field of its own | write host = "app.example.com""#,
             "error 13:42 invalid header field `Content-Length` | the gateway sets it: a probe has no body and is the last of its connection | remove it",
-            "error 13:63 invalid header field `A` | a control character in the value | -",
-            "error 14:24 `interval` is out of range: 5ms | must be at least 10ms, or 0 for no probes | -",
-            "error 14:43 `successes` is out of range: 0 | must be 1 to 254 | -",
+            "error 13:63 invalid header field `A` | a control character in the value | remove it",
+            r#"error 14:24 `interval` is out of range: 5ms | must be at least 10ms, or 0 for no probes | write interval = "10ms" or more"#,
+            "error 14:43 `successes` is out of range: 0 | must be 1 to 254 | write a whole number from 1 to 254",
             "error 14:62 `http_statuses` is empty |  | leave it out for the default",
-            "error 15:31 `http_failures` is out of range: 255 | must be 0 to 254 | -",
-            "error 15:51 `tcp_failures` is out of range: -1 | must be 0 to 254 | -",
-            "error 15:72 `http_statuses` is out of range: 199 | must be 200 to 599 | -",
-            "error 15:77 `http_statuses` is out of range: 600 | must be 200 to 599 | -",
-            "error 15:82 expected an integer, found a string | must be an integer | -",
+            "error 15:31 `http_failures` is out of range: 255 | must be 0 to 254 | write a whole number from 0 to 254",
+            "error 15:51 `tcp_failures` is out of range: -1 | must be 0 to 254 | write a whole number from 0 to 254",
+            "error 15:72 `http_statuses` is out of range: 199 | must be 200 to 599 | write a whole number from 200 to 599",
+            "error 15:77 `http_statuses` is out of range: 600 | must be 200 to 599 | write a whole number from 200 to 599",
+            "error 15:82 expected an integer, found a string | must be an integer | write the number without quotes",
         ],
     );
     refused(
@@ -173,7 +173,10 @@ fn sticky() {
         r#"sticky = { cookie = "__Host-lb", secure = true, same_site = "strict" }"#,
         r#"Some(Sticky { cookie: "__Host-lb", ttl: None, path: "/", domain: None, http_only: true, secure: true, same_site: Strict })"#,
     );
-    refused("sticky = 5", &["error 6:10 expected a table, found an integer | must be a table | -"]);
+    refused(
+        "sticky = 5",
+        &["error 6:10 expected a table, found an integer | must be a table | write { field = value }"],
+    );
     refused(
         r#"[upstreams.sticky]
 cookie = "a b"
@@ -188,7 +191,7 @@ max_age = 5"#,
             r#"error 9:8 invalid path `app` | begins with `/`, without spaces and `;` | write path = "/""#,
             r#"error 10:10 invalid domain `a b` | no host name | write domain = "example.com""#,
             "error 11:13 unknown same site `lux` | must be one of `lax`, `strict`, `none` | did you mean `lax`?",
-            "error 12:1 unknown field `max_age` | `sticky` has no such field | -",
+            "error 12:1 unknown field `max_age` | `sticky` has no such field | remove it; the fields here are `cookie`, `domain`, `http_only`, `path`, `same_site`, `secure`, `ttl`",
         ],
     );
     refused(
@@ -238,8 +241,8 @@ budget = 20
 backoff = { base = "1s", max = "10ms" }
 tries = 5"#,
         &[
-            "error 6:11 `retries` is out of range: -1 | must be 0 to 1000 | -",
-            "error 8:7 `on` is out of range: 200 | must be 400 to 599 | -",
+            "error 6:11 `retries` is out of range: -1 | must be 0 to 1000 | write a whole number from 0 to 1000",
+            "error 8:7 `on` is out of range: 200 | must be 400 to 599 | write a whole number from 400 to 599",
             "error 8:12 unknown cause `5xx` | each status by itself | write the statuses: [500, 502, 503, 504]",
             "error 8:19 unknown cause `503` | a status is a number | write 503 without quotes",
             "error 8:26 unknown cause `http_502` | a status is a number | write 502 without quotes",
@@ -248,17 +251,20 @@ tries = 5"#,
             r#"error 8:57 expected a status or "reset", found a number | must be a status or "reset" | on = [502, 503, "reset"]"#,
             "error 9:12 invalid method `get` | methods are compared with case | did you mean `GET`?",
             "warning 9:19 unusual method `FOO` |  | -",
-            "error 10:19 `per_try_timeout` is out of range: 0 | must be longer than zero | -",
+            r#"error 10:19 `per_try_timeout` is out of range: 0 | must be longer than zero | write a time such as per_try_timeout = "1s""#,
             r#"error 11:10 `budget` is out of range: 20 | must be 0 to 1, or "0%" to "100%" | write "20%""#,
-            "error 12:32 `max` is less than `base` | must be at least 1s | -",
-            "error 13:1 unknown field `tries` | `retry` has no such field | -",
+            r#"error 12:32 `max` is less than `base` | must be at least 1s | write max = "1s" or more, or a lower `base`"#,
+            "error 13:1 unknown field `tries` | `retry` has no such field | remove it; the fields here are `backoff`, `budget`, `methods`, `on`, `per_try_timeout`",
         ],
     );
     refused(
         "retry = { backoff = 0 }",
         &["error 6:21 `backoff` is out of range: 0 | must be longer than zero | leave it out for none"],
     );
-    refused("retry = true", &["error 6:9 expected a table, found a boolean | must be a table | -"]);
+    refused(
+        "retry = true",
+        &["error 6:9 expected a table, found a boolean | must be a table | write { field = value }"],
+    );
 }
 
 #[test]
@@ -276,8 +282,8 @@ fn hedging() {
     refused(
         "hedge = { after = 0, max = 6 }",
         &[
-            "error 6:19 `after` is out of range: 0 | must be longer than zero | -",
-            "error 6:28 `max` is out of range: 6 | must be 1 to 5 | -",
+            r#"error 6:19 `after` is out of range: 0 | must be longer than zero | write a time such as after = "1s""#,
+            "error 6:28 `max` is out of range: 6 | must be 1 to 5 | write a whole number from 1 to 5",
         ],
     );
     refused(
@@ -308,10 +314,10 @@ base_time = "60s"
 max_time = "30s""#,
         &[
             "error 7:15 `error_ratio` is out of range: 0 | must be above 0 | leave the table out to switch it off",
-            "error 8:12 `interval` is out of range: 0 | must be longer than zero | -",
-            "error 9:16 `min_requests` is out of range: 0 | must be 1 to 1000000 | -",
-            "error 10:15 `max_ejected` is out of range: 150% | must be 0% to 100% | -",
-            "error 12:12 `max_time` is less than `base_time` | must be at least 60s | -",
+            r#"error 8:12 `interval` is out of range: 0 | must be longer than zero | write a time such as interval = "1s""#,
+            "error 9:16 `min_requests` is out of range: 0 | must be 1 to 1000000 | write a whole number from 1 to 1000000",
+            r#"error 10:15 `max_ejected` is out of range: 150% | must be 0% to 100% | write max_ejected = "100%" or less"#,
+            r#"error 12:12 `max_time` is less than `base_time` | must be at least 60s | write max_time = "60s" or more, or a lower `base_time`"#,
         ],
     );
     refused(
@@ -337,8 +343,8 @@ fn breakers() {
         "breaker = { error_ratio = 2, open = 0, trials = 0 }",
         &[
             r#"error 6:27 `error_ratio` is out of range: 2 | must be 0 to 1, or "0%" to "100%" | write "2%""#,
-            "error 6:37 `open` is out of range: 0 | must be longer than zero | -",
-            "error 6:49 `trials` is out of range: 0 | must be 1 to 1000 | -",
+            r#"error 6:37 `open` is out of range: 0 | must be longer than zero | write a time such as open = "1s""#,
+            "error 6:49 `trials` is out of range: 0 | must be 1 to 1000 | write a whole number from 1 to 1000",
         ],
     );
 }
@@ -359,9 +365,9 @@ fn concurrency_limits() {
     refused(
         "concurrency_limit = { initial = 5, min = 10, max = 4, tolerance = 0.5 }",
         &[
-            "error 6:33 `initial` is less than `min`: 5 | must be at least 10 | -",
-            "error 6:52 `max` is less than `min`: 4 | must be at least 10 | -",
-            "error 6:52 `max` is less than `initial`: 4 | must be at least 5 | -",
+            "error 6:33 `initial` is less than `min`: 5 | must be at least 10 | write initial = 10 or more, or a lower `min`",
+            "error 6:52 `max` is less than `min`: 4 | must be at least 10 | write max = 10 or more, or a lower `min`",
+            "error 6:52 `max` is less than `initial`: 4 | must be at least 5 | write max = 5 or more, or a lower `initial`",
             "error 6:67 `tolerance` is out of range: 0.5 | must be 1 to 10 | 1.5 lets the latency grow by half before the limit falls",
         ],
     );

@@ -7,6 +7,7 @@ use std::time::Duration;
 mod balance;
 mod healing;
 mod problems;
+mod remedies;
 mod resource_problems;
 
 use crate::{parse_file, parse_str, Diff, Document, MapEnv, NodeAddress, UpstreamRef};
@@ -36,7 +37,17 @@ fn sound(text: &str) -> Document {
 fn check(text: &str, expected: &[&str]) {
     let (document, report) = parse_str("t.toml", text, &env());
     assert_eq!(lines(&report), expected, "\n{text}");
+    remedied(&report);
     assert_eq!(document.is_some(), !expected.iter().any(|line| line.starts_with("error")));
+}
+
+/// Every error says what to do.
+#[track_caller]
+fn remedied(report: &crate::Report) {
+    for problem in report.problems() {
+        let bare = problem.severity == crate::Severity::Error && problem.help.is_none();
+        assert!(!bare, "no help: {}", problem.what);
+    }
 }
 
 fn lines(report: &crate::Report) -> Vec<String> {
@@ -242,7 +253,10 @@ fn check_files(files: &[(&str, &str)], expected: Result<&str, &[&str]>) {
             let ids: Vec<&str> = document.routes.iter().map(|route| route.id.as_str()).collect();
             assert_eq!(ids.join(" "), routes);
         }
-        Err(problems) => assert_eq!(lines(&report), problems),
+        Err(problems) => {
+            assert_eq!(lines(&report), problems);
+            remedied(&report);
+        }
     }
 }
 
@@ -282,19 +296,21 @@ fn includes() {
     check_files(
         &[("t.toml", &main), ("conf.d/a.toml", &itself)],
         Err(&[
-            "error conf.d/a.toml:1:11 conf.d/a.toml includes itself | by this, or through other files | -",
+            "error conf.d/a.toml:1:11 conf.d/a.toml includes itself | by this, or through other files | remove one of the includes",
         ]),
     );
     let twice = format!("include = [\"conf.d/a.toml\", \"conf.d/*\"]\n{BASE}");
     check_files(
         &[("t.toml", &twice), ("conf.d/a.toml", &a)],
-        Err(&["error 1:29 conf.d/a.toml is included twice | the first is t.toml:1 | -"]),
+        Err(&[
+            "error 1:29 conf.d/a.toml is included twice | the first is t.toml:1 | remove one of the includes",
+        ]),
     );
     let missing = format!("include = [\"gone.toml\", \"**/x\", 5]\n{BASE}{a}");
     check_files(
         &[("t.toml", &missing)],
         Err(&[
-            "error 1:12 cannot read gone.toml | there is no such file | -",
+            "error 1:12 cannot read gone.toml | there is no such file | write a file that is there and can be read; a relative one begins at the folder of the file that names it",
             "error 1:25 invalid include `**/x` |  | `*` and `?` stand for parts of one name: \"conf.d/*.toml\"",
             "error 1:33 expected a string, found an integer | must be a string | include = [\"conf.d/*.toml\"]",
         ]),
@@ -304,7 +320,7 @@ fn includes() {
         &[("t.toml", &main), ("conf.d/a.toml", &broken)],
         Err(&[
             "error conf.d/a.toml:2:6 two routes have the id `main` | the first is t.toml:5 | give one of them another name",
-            "error conf.d/a.toml:5:1 unknown field `x` | a route has no such field | -",
+            "error conf.d/a.toml:5:1 unknown field `x` | a route has no such field | remove it",
         ]),
     );
     check_files(&[("t.toml", "include = \"x\"\n"), ("x", BASE)], Ok(""));

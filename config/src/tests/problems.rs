@@ -44,8 +44,8 @@ upstream = "127.0.0.1:1"
 upstream = "127.0.0.1:1"
 "#,
         &[
-            "error 3:22 invalid network `10.0.0.0/33` | must be an address or a network such as 10.0.0.0/8 | -",
-            "error 3:37 expected a string, found an integer | must be a string | -",
+            "error 3:22 invalid network `10.0.0.0/33` | must be an address or a network such as 10.0.0.0/8 | write 10.0.0.1, 10.0.0.0/8 or 2001:db8::/32",
+            "error 3:37 expected a string, found an integer | must be a string | put it in quotes",
         ],
     );
     check_body(
@@ -74,12 +74,12 @@ connections = 1.5
 upstream = "127.0.0.1:1"
 "#,
         &[
-            "error 4:16 `request_head` is out of range: 1 | must be 1024 to 16777216 bytes | -",
+            "error 4:16 `request_head` is out of range: 1 | must be 1024 to 16777216 bytes | write request_head = 1024 or more",
             r#"error 5:16 expected a size, found a boolean | must be a size | a number of bytes, a string such as "10MiB", or "unlimited""#,
             r#"error 6:15 `replay_body` is no size: "5 apples" | unknown unit `apples` | write bytes, or a number and a unit: "64KiB", "10m", "2g""#,
-            "error 7:18 `request_fields` is out of range: 200 | must be 1 to 128 | -",
-            "error 8:16 `head_timeout` is out of range: 0 | must be longer than zero | -",
-            "error 9:15 expected an integer, found a number | must be an integer | -",
+            "error 7:18 `request_fields` is out of range: 200 | must be 1 to 128 | write a whole number from 1 to 128",
+            r#"error 8:16 `head_timeout` is out of range: 0 | must be longer than zero | write a time such as head_timeout = "1s""#,
+            "error 9:15 expected an integer, found a number | must be an integer | write a whole number, such as 3",
         ],
     );
 }
@@ -113,9 +113,9 @@ upstream = "127.0.0.1:1"
             "error 2:11 invalid address `localhost:80` | must be an IP address, not a name | write 127.0.0.1:80, [::1]:80, or :80 for every address",
             "error 2:27 invalid address `9090` | the port alone | write :9090",
             "error 2:35 invalid address `127.0.0.1` | the port is missing | write 127.0.0.1:8080",
-            "error 2:48 invalid address `:99999` | the port is no number up to 65535 | -",
+            "error 2:48 invalid address `:99999` | the port is no number up to 65535 | write :8080 or 127.0.0.1:8080",
             "error 2:58 invalid address `unix:x` | the path of a socket begins with `/` | write unix:/run/ringway.http",
-            "error 2:68 expected a string, found an integer | must be a string | -",
+            "error 2:68 expected a string, found an integer | must be a string | put it in quotes",
         ],
     );
     check(
@@ -169,13 +169,13 @@ backlog = 0
 upstream = "127.0.0.1:1"
 "#,
         &[
-            "error 2:8 invalid name `x y` | only letters, digits, `-`, `_` and `.` | -",
+            r#"error 2:8 invalid name `x y` | only letters, digits, `-`, `_` and `.` | write a name such as "web", or leave it out"#,
             "error 4:14 `h2` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
-            "error 4:20 unknown protocol `http` | must be `h1` | -",
+            r#"error 4:20 unknown protocol `http` | must be `h1` | write protocols = ["h1"]"#,
             "error 5:7 `tls = true` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
             r#"error 6:18 `proxy_protocol = "v2"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
-            "error 7:1 `address` is missing | has no `address` | -",
-            "error 8:11 `backlog` is out of range: 0 | must be 1 to 1000000 | -",
+            "error 7:1 `address` is missing | has no `address` | add `address`",
+            "error 8:11 `backlog` is out of range: 0 | must be 1 to 1000000 | write a whole number from 1 to 1000000",
         ],
     );
     check(
@@ -183,7 +183,7 @@ upstream = "127.0.0.1:1"
 [[routes]]
 upstream = "127.0.0.1:1"
 "#,
-        &["error 1:14 expected a table, found an integer | must be a table | -"],
+        &["error 1:14 expected a table, found an integer | must be a table | write { field = value }"],
     );
 }
 
@@ -202,7 +202,7 @@ upstream = "127.0.0.1:1"
             "error 4:9 unknown level `inof` | must be one of off, error, warn, info, debug, trace, or target=level | did you mean `info`?",
             "error 5:10 invalid access log `stdot` | must be `off`, `stdout` or a path with a `/` | did you mean `stdout`?",
             "error 6:10 unknown format `jsn` | must be `json`, `combined` or a text with $variables | did you mean `json`?",
-            "error 7:15 unknown diagnostics `xml` | must be one of `auto`, `text`, `json` | -",
+            r#"error 7:15 unknown diagnostics `xml` | must be one of `auto`, `text`, `json` | write diagnostics = "auto", or another of them"#,
         ],
     );
     check_body(
@@ -213,7 +213,7 @@ access = "access.log"
 upstream = "127.0.0.1:1"
 "#,
         &[
-            "error 4:9 unknown level `loud` | must be one of off, error, warn, info, debug, trace, or target=level | -",
+            r#"error 4:9 unknown level `loud` | must be one of off, error, warn, info, debug, trace, or target=level | write level = "info""#,
             "error 5:10 invalid access log `access.log` | must be `off`, `stdout` or a path with a `/` | for a file write ./access.log",
         ],
     );
@@ -242,13 +242,13 @@ read = 1
 upstream = "127.0.0.1:1"
 "#,
         &[
-            r#"error 4:9 invalid count `150%` | must be "auto", a number, or "1%" to "100%" | -"#,
+            r#"error 4:9 invalid count `150%` | must be "auto", a number, or "1%" to "100%" | write count = "auto""#,
             r#"error 5:7 invalid set of cores `3-1` | `3-1` is no core and no range of cores | write "0-3,6""#,
-            "error 6:10 unknown driver `uring` | must be one of `auto`, `io_uring`, `epoll` | -",
-            "error 7:11 `reserve` is out of range: -1 | must be 0 to 4096 | -",
+            r#"error 6:10 unknown driver `uring` | must be one of `auto`, `io_uring`, `epoll` | write driver = "auto", or another of them"#,
+            "error 7:11 `reserve` is out of range: -1 | must be 0 to 4096 | write a whole number from 0 to 4096",
             "error 8:7 expected a boolean, found a string | must be a boolean | write `true` or `false`, without quotes",
-            "error 10:14 `cq_entries` is less than `entries` | must be at least 4096 | -",
-            "error 12:8 `read` is out of range: 1 | must be 4096 to 1048576 bytes | -",
+            "error 10:14 `cq_entries` is less than `entries` | must be at least 4096 | write cq_entries = 8192, or leave it out",
+            "error 12:8 `read` is out of range: 1 | must be 4096 to 1048576 bytes | write read = 4096 or more",
         ],
     );
     check_body(
@@ -259,7 +259,7 @@ set = "0,x"
 upstream = "127.0.0.1:1"
 "#,
         &[
-            "error 4:9 `count` is out of range: 0 | must be 1 to 4096 | -",
+            "error 4:9 `count` is out of range: 0 | must be 1 to 4096 | write a whole number from 1 to 4096",
             r#"error 5:7 invalid set of cores `0,x` | `x` is no core and no range of cores | write "0-3,6""#,
         ],
     );
@@ -284,7 +284,7 @@ upstream = "127.0.0.1:1"
             "error 7:1 unknown field `dsn` | [discovery] has no such field | did you mean `dns`?",
             "error 9:12 invalid address `localhost:53` | must be an IP address with or without a port | write 127.0.0.1:53",
             "warning 9:46 the server 127.0.0.1:8600 is written twice |  | -",
-            "error 9:71 expected a string, found an integer | must be a string | -",
+            "error 9:71 expected a string, found an integer | must be a string | put it in quotes",
         ],
     );
     check_body(
@@ -448,8 +448,8 @@ upstream = "127.0.0.1:1
 "#,
         &[
             "error 1:1 expected an array of tables, found a table | must be an array of tables | write [[routes]] with two brackets",
-            "error 1:8 unclosed table | expected `]` | -",
-            r#"error 4:24 invalid basic string | expected `"` | -"#,
+            r#"error 1:8 unclosed table | expected `]` | the forms of TOML are key = "text", key = 1, key = [1, 2], [table] and [[list of tables]]"#,
+            r#"error 4:24 invalid basic string | expected `"` | the forms of TOML are key = "text", key = 1, key = [1, 2], [table] and [[list of tables]]"#,
         ],
     );
     check(
@@ -462,8 +462,8 @@ uri = "x"
 upstream = "127.0.0.1:1"
 "#,
         &[
-            "error 3:1 duplicate key |  | -",
-            "error 4:7 invalid boolean | expected `true` | -",
+            "error 3:1 duplicate key |  | remove one of them",
+            r#"error 4:7 invalid boolean | expected `true` | the forms of TOML are key = "text", key = 1, key = [1, 2], [table] and [[list of tables]]"#,
             "error 6:7 invalid uri `x` | a path begins with `/` | write /x",
         ],
     );
@@ -476,8 +476,8 @@ priority = 99999999999999999999
 upstream = "127.0.0.1:1"
 "#,
         &[
-            "error 3:11 no field is a date or time | put it in quotes to make it text | -",
-            "error 5:12 the number 99999999999999999999 is too large | numbers have 64 bits, one of them the sign | -",
+            "error 3:11 no field is a date or time | put it in quotes to make it text | put it in quotes",
+            "error 5:12 the number 99999999999999999999 is too large | numbers have 64 bits, one of them the sign | write at most 9223372036854775807",
         ],
     );
     check(
@@ -513,8 +513,8 @@ workdir = "${file:nope}${env:}"
 upstream = "127.0.0.1:1"
 "#,
         &[
-            "error 3:11 `${file:nope}` does not resolve | cannot read nope: there is no such file | -",
-            "error 3:11 `${env:}` does not resolve | the name of the variable is missing | -",
+            "error 3:11 `${file:nope}` does not resolve | cannot read nope: there is no such file | write a path that can be read; a relative one begins at the folder of this file",
+            "error 3:11 `${env:}` does not resolve | the name of the variable is missing | write ${env:NAME}",
         ],
     );
 }

@@ -63,7 +63,7 @@ nodes = { "127.0.0.1:80" = -1, "x:y" = 1, "[::1]:80" = 1 }
 upstream = "127.0.0.1:1"
 "#,
         &[
-            "error 5:28 `weight` is out of range: -1 | must be 0 to 1000000 | -",
+            "error 5:28 `weight` is out of range: -1 | must be 0 to 1000000 | write a whole number from 0 to 1000000",
             "error 5:32 invalid address `x:y` | the port is no number from 1 to 65535 | write host:port, such as 127.0.0.1:8080, [::1]:8080 or unix:/run/app.sock",
         ],
     );
@@ -75,10 +75,10 @@ nodes = [{ host = "127.0.0.1", port = 80 }, { hst = "x" }, { host = "a", port = 
 upstream = "127.0.0.1:1"
 "#,
         &[
-            "error 5:45 `host` is missing | has no `host` | -",
+            "error 5:45 `host` is missing | has no `host` | add `host`",
             "error 5:47 unknown field `hst` | a node has no such field | did you mean `host`?",
-            "error 5:81 `port` is out of range: 70000 | must be 1 to 65535 | -",
-            "error 5:113 expected an integer, found a number | must be an integer | -",
+            "error 5:81 `port` is out of range: 70000 | must be 1 to 65535 | write a whole number from 1 to 65535",
+            "error 5:113 expected an integer, found a number | must be an integer | write a whole number, such as 3",
         ],
     );
     check_body(
@@ -89,7 +89,7 @@ servers = ["127.0.0.1:80 weight=x max_fail=3 backup=1 fail_timeout=10q", "::1", 
 upstream = "127.0.0.1:1"
 "#,
         &[
-            "error 5:26 invalid parameter `weight=x` | must be weight=N, N from 0 to 1000000 | -",
+            "error 5:26 invalid parameter `weight=x` | must be weight=N, N from 0 to 1000000 | write weight=1",
             "error 5:35 unknown parameter `max_fail=3` | must be one of weight, max_fails, fail_timeout, max_conns, slow_start, backup, down, drain | did you mean `max_fails`?",
             "error 5:46 unknown parameter `backup=1` | must be one of weight, max_fails, fail_timeout, max_conns, slow_start, backup, down, drain | write `backup` alone",
             "error 5:55 invalid parameter `fail_timeout=10q` | unknown unit `q` | write fail_timeout=30s",
@@ -107,7 +107,7 @@ servers = ["127.0.0.1:80 \u0077eight=x"]
 [[routes]]
 upstream = "127.0.0.1:1"
 "#,
-        &["error 5:12 invalid parameter `weight=x` | must be weight=N, N from 0 to 1000000 | -"],
+        &["error 5:12 invalid parameter `weight=x` | must be weight=N, N from 0 to 1000000 | write weight=1"],
     );
     check_body(
         r#"[[upstreams]]
@@ -134,7 +134,7 @@ upstream = "127.0.0.1:1"
 "#,
         &[
             r#"error 6:13 `pass_host = "rewrite"` needs `upstream_host` |  | write upstream_host = "the.name""#,
-            "error 10:17 invalid host `x/y` | the host only, without scheme and path | -",
+            r#"error 10:17 invalid host `x/y` | the host only, without scheme and path | write upstream_host = "app.example.com""#,
             r#"warning 10:17 `upstream_host` has no effect |  | write pass_host = "rewrite" as well"#,
         ],
     );
@@ -150,10 +150,10 @@ tpye = "roundrobin"
 upstream = "127.0.0.1:1"
 "#,
         &[
-            "error 6:23 `connect` is out of range: 0 | must be longer than zero | -",
+            r#"error 6:23 `connect` is out of range: 0 | must be longer than zero | write a time such as connect = "1s""#,
             "error 6:26 unknown field `red` | `timeout` has no such field | did you mean `read`?",
-            "error 7:11 `retries` is out of range: -1 | must be 0 to 1000 | -",
-            "error 8:27 expected an integer, found a string | must be an integer | -",
+            "error 7:11 `retries` is out of range: -1 | must be 0 to 1000 | write a whole number from 0 to 1000",
+            "error 8:27 expected an integer, found a string | must be an integer | write a whole number, such as 3",
             "error 9:1 unknown field `tpye` | an upstream has no such field | did you mean `type`?",
         ],
     );
@@ -244,10 +244,10 @@ hosts = ["http://x", "a.*.b", "ä.de", "x:99999"]
 upstream = "127.0.0.1:1"
 "#,
         &[
-            "error 4:9 invalid uri `/a/*/b` | `*` stands only at the end | -",
-            "error 4:19 invalid uri `*` | write `/*` for every path | -",
-            "error 4:24 invalid uri `http://x/` | a path begins with `/` | -",
-            "error 4:37 invalid uri `/a?b` | the path only; `vars` looks at the query | -",
+            "error 4:9 invalid uri `/a/*/b` | `*` stands only at the end | write a path alone, such as /api/*",
+            "error 4:19 invalid uri `*` | write `/*` for every path | write a path alone, such as /api/*",
+            "error 4:24 invalid uri `http://x/` | a path begins with `/` | write a path alone, such as /api/*",
+            "error 4:37 invalid uri `/a?b` | the path only; `vars` looks at the query | write a path alone, such as /api/*",
             "error 5:10 invalid host `http://x` | the host only, without scheme and path | write example.com, *.example.com or example.com:8443",
             "error 5:22 invalid host `a.*.b` | `*` stands only first, before a dot | write example.com, *.example.com or example.com:8443",
             "error 5:31 invalid host `ä.de` | write an international name in its `xn--` form | write example.com, *.example.com or example.com:8443",
@@ -303,12 +303,12 @@ timeout = 5
 upstream = "127.0.0.1:1"
 "#,
         &[
-            "error 4:15 invalid network `x` | must be an address or a network such as 10.0.0.0/8 | -",
-            "error 5:12 expected an integer, found a string | must be an integer | -",
-            "error 6:10 `status` is out of range: 2 | must be 0 to 1 | -",
-            "error 7:16 expected a string, found an integer | must be a string | -",
+            "error 4:15 invalid network `x` | must be an address or a network such as 10.0.0.0/8 | write 10.0.0.1, 10.0.0.0/8 or 2001:db8::/32",
+            "error 5:12 expected an integer, found a string | must be an integer | write the number without quotes",
+            "error 6:10 `status` is out of range: 2 | must be 0 to 1 | write a whole number from 0 to 1",
+            "error 7:16 expected a string, found an integer | must be a string | put it in quotes",
             "error 8:20 expected a boolean, found an integer | must be a boolean | write `true` or `false`, without quotes",
-            "error 9:11 expected a table, found an integer | must be a table | -",
+            "error 9:11 expected a table, found an integer | must be a table | write { field = value }",
         ],
     );
     check_body(
@@ -397,9 +397,9 @@ plugins = { a = 1, b = { _meta = { disabl = true, priority = 1.5, filter = "x", 
         &[
             "error 4:17 expected a table, found an integer | must be a table | write a = {}",
             "error 4:36 unknown field `disabl` | `_meta` has no such field | did you mean `disable`?",
-            "error 4:62 expected an integer, found a number | must be an integer | -",
+            "error 4:62 expected an integer, found a number | must be an integer | write a whole number, such as 3",
             r#"error 4:76 expected an array of conditions, found a string | must be an array of conditions | write [["arg_x", "==", "1"]]"#,
-            "error 4:98 expected a string or a table, found an integer | must be a string or a table | -",
+            r#"error 4:98 expected a string or a table, found an integer | must be a string or a table | write error_response = "text" or { field = "text" }"#,
         ],
     );
     check_body(
@@ -414,8 +414,8 @@ plugins = ["a"]
         "[[global_rules]]\nplugins = { a = {}, b = {} }\n[[global_rules]]\nplugins = { b = {} }\n[[global_rules]]\n[[global_rules]]\nplugins = {}\n",
         &[
             "error 6:13 the plugin `b` is in two global rules | the first is t.toml:4 | remove one",
-            "error 7:1 `plugins` is missing | has no `plugins` | -",
-            "error 9:11 a global rule without plugins | does nothing | -",
+            "error 7:1 `plugins` is missing | has no `plugins` | add `plugins`",
+            "error 9:11 a global rule without plugins | does nothing | add a plugin, such as request-id = {}, or remove the rule",
         ],
     );
     check_body(
@@ -427,7 +427,7 @@ plugins = {}
 upstream = "127.0.0.1:1"
 "#,
         &[
-            "error 3:1 `plugins` is missing | has no `plugins` | -",
+            "error 3:1 `plugins` is missing | has no `plugins` | add `plugins`",
             r#"error 5:1 the plugin config has no name | nothing can refer to it | write name = "...""#,
         ],
     );

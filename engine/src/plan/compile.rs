@@ -59,6 +59,35 @@ pub fn compile(
     }))
 }
 
+/// Checks the settings of every plugin that is not switched off, for a document that cannot be compiled.
+///
+/// What [`compile`] would say of plugins then stands beside what keeps it from being called. Nothing
+/// built here is kept.
+pub fn check_plugins(doc: &Document, report: &mut Report) {
+    plugins::check_document(doc, report);
+    let shared = plugins::SharedState::new();
+    let routes = doc.routes.iter().filter(|route| route.status != 0);
+    let routes = routes.map(|it| ("route", &it.id, &it.plugins));
+    let services = doc.services.iter().map(|it| ("service", &it.id, &it.plugins));
+    let configs = doc.plugin_configs.iter().map(|it| ("plugin_config", &it.id, &it.plugins));
+    let rules = doc.global_rules.iter().map(|it| ("global_rule", &it.id, &it.plugins));
+    for (kind, id, entries) in routes.chain(services).chain(configs).chain(rules) {
+        for entry in entries.iter().filter(|entry| !entry.meta.disable && !has_hole(&entry.value)) {
+            plugins::build(entry, &format!("{kind}:{id}"), &shared, report);
+        }
+    }
+}
+
+/// Whether a part of it could not be read or resolved, which was said: TOML has no null.
+fn has_hole(value: &config::Value) -> bool {
+    match &value.kind {
+        config::Kind::Null => true,
+        config::Kind::Array(items) => items.iter().any(has_hole),
+        config::Kind::Table(entries) => entries.iter().any(|(_, value)| has_hole(value)),
+        _ => false,
+    }
+}
+
 fn addresses(upstreams: &HashMap<String, Arc<UpstreamPlan>>) -> HashSet<Address> {
     let endpoints = upstreams.values().flat_map(|upstream| &upstream.endpoints);
     endpoints.map(|endpoint| endpoint.address.clone()).collect()

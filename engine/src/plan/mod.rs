@@ -22,7 +22,7 @@ use ipnet::IpNet;
 pub use crate::upstream::CoreUpstream;
 pub use carry::{CoreChain, CorePlan, CoreRoute, SharedSettings};
 pub use chains::{Chain, Link};
-pub use compile::compile;
+pub use compile::{check_plugins, compile};
 pub use plugins::SharedState;
 
 use crate::upstream::Address;

@@ -66,7 +66,12 @@ impl Compiler<'_> {
                     Some(known) => list.push(known.clone()),
                     None => {
                         let names = self.doc.upstreams.iter().map(|one| (one.id.as_str(), one.place));
-                        let help = self.report.suggest(id, names);
+                        let near = self.report.suggest(id, names);
+                        let help = if near.is_empty() {
+                            format!("add [[upstreams]] with name = \"{id}\"")
+                        } else {
+                            near
+                        };
                         let what = format!("plugin `{}`: unknown upstream `{id}`", plugin.name());
                         self.report.error(place, what, help);
                         return None;

@@ -66,7 +66,12 @@ pub(super) fn build(setup: &Setup<'_>, report: &mut Report) -> Option<Arc<dyn Pl
     settings::read(setup, report, |reader| {
         let group = reader.opt_str("group");
         if group == Some("") {
-            settings::problem(reader, "group", "a group's name is not empty", "");
+            settings::problem(
+                reader,
+                "group",
+                "a group's name is not empty",
+                "write group = \"name\", or leave it out",
+            );
         }
         let name = group.map_or_else(|| setup.owner.to_owned(), |group| format!("group:{group}"));
         read(reader, &setup.entry.value, &name, setup.shared)
@@ -130,7 +135,12 @@ fn read_key(reader: &mut Reader<'_, '_>) -> Key {
     let key_type = reader.one_of("key_type", &[("var", 'v'), ("var_combination", 'm'), ("constant", 'c')]);
     let text = reader.opt_str("key").unwrap_or("remote_addr");
     if text.is_empty() {
-        settings::problem(reader, "key", "a key is not empty", "");
+        settings::problem(
+            reader,
+            "key",
+            "a key is not empty",
+            "write key = \"remote_addr\", or leave it out",
+        );
     }
     match key_type.unwrap_or('v') {
         'c' => Key::Constant(text.to_owned()),
@@ -176,14 +186,24 @@ fn read_rules(reader: &mut Reader<'_, '_>, owner: impl Fn(usize) -> Owner) -> Op
         let prefix = rule.opt_str("header_prefix");
         let prefix = prefix.map_or_else(|| (index + 1).to_string(), str::to_owned);
         if !valid_field_name(prefix.as_bytes()) {
-            settings::problem(rule, "header_prefix", "this cannot stand in a field's name", "");
+            settings::problem(
+                rule,
+                "header_prefix",
+                "this cannot stand in a field's name",
+                "write letters, digits and `-`, such as \"Minute\"",
+            );
         }
         let template = Template::parse(key?);
         if template.vars().next().is_none() {
             settings::problem(rule, "key", "a rule's key names a variable", "write `$http_x_api_key`");
         }
         if keys.iter().any(|other| Some(other.as_str()) == key) {
-            settings::problem(rule, "key", "two rules have this key", "");
+            settings::problem(
+                rule,
+                "key",
+                "two rules have this key",
+                "write another key, or remove one of the rules",
+            );
         }
         keys.push(key?.to_owned());
         let key = Key::Combination { template, is_rule: true };
@@ -214,7 +234,7 @@ fn read_number(reader: &mut Reader<'_, '_>, field: &'static str, unit: u64) -> O
         return Some(Number::Known(number));
     }
     let what = format!("`{field}` is a whole number above 0, or a text with variables");
-    settings::problem(reader, field, &what, "");
+    settings::problem(reader, field, &what, &format!("write {field} = 10"));
     None
 }
 
