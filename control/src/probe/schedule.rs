@@ -340,7 +340,10 @@ mod tests {
         assert_eq!(taken(&mut schedule, now).len(), AT_ONCE, "no more at once");
         let times: Vec<f64> = schedule.queue.iter().map(|(due, _)| (*due - now).as_secs_f64()).collect();
         let spread = SPREAD_MAX.as_secs_f64();
-        assert!(times.iter().all(|time| *time > 0.0 && *time < spread), "all soon, however long the interval");
+        assert!(
+            times.iter().all(|time| *time > 0.0 && *time < spread),
+            "all soon, however long the interval"
+        );
         let early = times.iter().filter(|time| **time < spread / 2.0).count();
         assert!((450..=520).contains(&early), "evenly: {early} of {} in the first half", times.len());
     }
