@@ -27,6 +27,7 @@ mod source;
 mod state;
 mod status;
 mod sticky;
+mod thread;
 
 use tokio::sync::oneshot;
 

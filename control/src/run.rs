@@ -173,20 +173,21 @@ impl Start<'_> {
         bridge(&running.engine, &events)?;
         tokio::spawn(socket::serve(command_socket, events.clone()));
         let watch = source::Watch::start(events.clone(), self.seen.clone());
+        let mut prober = Prober::new(events.clone());
+        prober.follow(&running.plan);
+        let names = resolve::start(events.clone(), state::wanted_names(&running.plan, &running.feeds));
         // Whoever reads the log's first lines may change the file right away.
         self.announce(&running, files, &served);
         ready();
         // And it may have changed between the reading and the watching.
         let _ = events.send(Event::FileChanged);
-        let mut prober = Prober::new(events.clone());
-        prober.follow(&running.plan);
         let state = State {
             path: self.path.to_owned(),
             bound: running.bound,
             ending: Ending::new(running.engine.workers()),
             engine: running.engine,
             writer: running.writer,
-            names: resolve::start(events.clone(), state::wanted_names(&running.plan, &running.feeds)),
+            names,
             sticky: running.sticky,
             prober,
             feeds: running.feeds,

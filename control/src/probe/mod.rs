@@ -99,12 +99,8 @@ fn begin(events: Events, tls: Tls) -> Option<UnboundedSender<Message>> {
     let (sender, messages) = unbounded_channel();
     // Gateways that start together need not probe together.
     let seed = std::hash::RandomState::new().build_hasher().finish();
-    let begun = std::thread::Builder::new().name("ringway-probes".to_owned()).spawn(move || {
-        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(Work::new(events, tls, seed).run(messages)),
-            Err(error) => tracing::error!(target: "ringway", %error, "no runtime for health checks"),
-        }
-    });
+    let work = move || async move { Work::new(events, tls, seed).run(messages).await };
+    let begun = crate::thread::spawn("ringway-probes", work);
     match begun {
         Ok(_) => Some(sender),
         Err(error) => {

@@ -88,12 +88,8 @@ pub(crate) async fn first(questions: &[Question], servers: &[SocketAddr]) -> Kno
 /// Starts the thread that keeps answers fresh.
 pub(crate) fn start(events: Events, wanted: Wanted) -> Names {
     let (sender, changes) = unbounded_channel();
-    let begun = std::thread::Builder::new().name("ringway-names".to_owned()).spawn(move || {
-        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(async { Keeper::new(events, wanted).run(changes).await }),
-            Err(error) => tracing::error!(target: "ringway", %error, "no runtime for names of upstreams"),
-        }
-    });
+    let keep = move || async { Keeper::new(events, wanted).run(changes).await };
+    let begun = crate::thread::spawn("ringway-names", keep);
     if let Err(error) = begun {
         tracing::error!(target: "ringway", %error, "no thread for names of upstreams: they are not resolved again");
     }
