@@ -48,6 +48,7 @@ pub mod schema;
 pub mod server;
 pub mod service;
 mod shadow;
+pub mod ssl;
 #[cfg(test)]
 mod tests;
 pub mod units;

@@ -20,13 +20,13 @@ use crate::report::{Problem, Report};
 use crate::route::{self, Known};
 use crate::server::{self, RouterMode, Server};
 use crate::service;
+use crate::ssl;
 use crate::upstream;
 use crate::value::Value;
 
 /// What the language has and this version has not.
 const NOT_BUILT: &[&str] = &[
     "admin",
-    "ssls",
     "consumers",
     "consumer_groups",
     "credentials",
@@ -61,6 +61,7 @@ pub(crate) fn document(tree: &Value, env: &dyn Env, report: &mut Report) -> Opti
         ..Document::default()
     };
     listeners(&mut document, server_value, &mut reader);
+    ssls(&mut document, &mut reader);
     resources(&mut document, server.router, &mut reader);
     document.server = server;
     reader.not_built(NOT_BUILT);
@@ -84,6 +85,20 @@ fn listeners(document: &mut Document, server: Option<&Value>, reader: &mut Reade
         list.extend(Listener::read(value, reader.report()));
     }
     document.listeners = list.into_iter().map(Arc::new).collect();
+}
+
+fn ssls(document: &mut Document, reader: &mut Reader<'_, '_>) {
+    let mut ids = Ids::default();
+    for value in tables(reader, "ssls") {
+        let Some((ssl, who)) = ssl::read(value, reader.report()) else {
+            broken("certificate", value, &mut ids, reader.report());
+            continue;
+        };
+        if who.id.is_some() {
+            ids.add("certificate", &ssl.id, &who.name, who.place, reader.report());
+        }
+        document.ssls.push(Arc::new(ssl));
+    }
 }
 
 fn resources(document: &mut Document, router: RouterMode, reader: &mut Reader<'_, '_>) {

@@ -356,6 +356,7 @@ fn described(kind: &str) -> String {
         "Ring" => "[cores.ring]",
         "Buffers" => "[cores.buffers]",
         "PluginMeta" => "`_meta`",
+        "Ssl" => "a certificate",
         "Timeout" => "`timeout`",
         "KeepalivePool" => "`keepalive_pool`",
         "Control" => "[control]",

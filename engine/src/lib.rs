@@ -21,6 +21,8 @@ pub mod proxy;
 pub mod reactor;
 mod start;
 pub mod sys;
+pub mod tls;
+pub mod transport;
 pub mod upstream;
 pub mod worker;
 

@@ -29,6 +29,7 @@ mod routing;
 mod scale;
 mod targets;
 mod timeouts;
+mod tls;
 mod traffic;
 mod upgrade;
 mod upstreams;

@@ -172,7 +172,6 @@ upstream = "127.0.0.1:1"
             "error 2:8 invalid name `x y` | only letters, digits, `-`, `_` and `.` | -",
             "error 4:14 `h2` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
             "error 4:20 unknown protocol `http` | must be `h1` | -",
-            "error 5:7 `tls = true` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
             r#"error 6:18 `proxy_protocol = "v2"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
             "error 7:1 `address` is missing | has no `address` | -",
             "error 8:11 `backlog` is out of range: 0 | must be 1 to 1000000 | -",
@@ -359,7 +358,7 @@ fn not_built() {
     check_body(
         r#"[admin]
 listen = "127.0.0.1:9180"
-[[ssls]]
+[[credentials]]
 [[consumers]]
 [[caches]]
 [discovery.consul]
@@ -368,7 +367,7 @@ upstream = "127.0.0.1:1"
 "#,
         &[
             "error 3:2 `admin` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
-            "error 5:3 `ssls` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
+            "error 5:3 `credentials` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
             "error 6:3 `consumers` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
             "error 7:3 `caches` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
             "error 8:12 `consul` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",

@@ -26,6 +26,7 @@ pub fn compile(
 ) -> Option<Arc<Plan>> {
     let before = report.problems().len();
     plugins::check_document(doc, report);
+    let tls = crate::tls::certs::compile(doc, &feeds.tickets, prev.map(|prev| &prev.tls), report);
     let mut compiler = Compiler {
         doc,
         feeds,
@@ -41,7 +42,7 @@ pub fn compile(
     let Compiler { upstreams, names, services, .. } = compiler;
     let failed =
         report.problems()[before..].iter().any(|problem| problem.severity == config::Severity::Error);
-    let globals = globals.filter(|_| !failed)?;
+    let (globals, tls) = (globals.filter(|_| !failed)?, tls?);
     Some(Arc::new(Plan {
         generation,
         document: doc.clone(),
@@ -56,6 +57,7 @@ pub fn compile(
         names: names.into_iter().collect(),
         services: services.into_iter().collect(),
         sticky_key: feeds.sticky_key,
+        tls,
     }))
 }
 

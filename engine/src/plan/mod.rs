@@ -39,6 +39,8 @@ pub struct Feeds {
     pub workers: usize,
     /// What sticky cookies are authenticated with.
     pub sticky_key: [u8; 32],
+    /// What session tickets are made with.
+    pub tickets: crate::tls::Tickets,
     /// Plugin state that is exact over all cores and outlives plans.
     pub shared: plugins::SharedState,
 }
@@ -92,6 +94,7 @@ pub struct Plan {
     services: Vec<String>,
     addresses: HashSet<Address>,
     sticky_key: [u8; 32],
+    tls: Arc<crate::tls::TlsPlan>,
 }
 
 /// Numbers for routes, so that workers can keep what is theirs in an array.
@@ -160,6 +163,11 @@ impl Plan {
     /// The routing table.
     pub fn table(&self) -> &Table<RoutePlan> {
         &self.table
+    }
+
+    /// The certificates.
+    pub fn tls(&self) -> &Arc<crate::tls::TlsPlan> {
+        &self.tls
     }
 
     /// Whether any endpoint of this plan has the address.

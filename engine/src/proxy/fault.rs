@@ -41,6 +41,8 @@ pub enum Term {
     Shed,
     /// All endpoints are at `max_conns`, and the wait for room was too long or not possible.
     Queue,
+    /// The name it asks for has another certificate than its connection.
+    Misdirected,
     /// The protocol was changed and the tunnel has ended.
     Tunnel,
 }
@@ -67,6 +69,7 @@ impl Term {
             Term::CircuitOpen => "circuit_open",
             Term::Shed => "shed",
             Term::Queue => "queue",
+            Term::Misdirected => "misdirected",
             Term::Tunnel => "tunnel",
         }
     }

@@ -171,8 +171,7 @@ async fn asked(link: Link, bytes: Vec<u8>, times: Timeouts) -> (Ready, Vec<u8>) 
 
 /// Waits until something can be read, and makes sure that it is not the end.
 async fn answered(link: Link) -> Ready {
-    let ready = link.socket.readable().await;
-    if ready.is_ok() && link.socket.has_data() {
+    if link.socket.answered().await {
         return Ok(link);
     }
     let (failure, fault) = match link.watch.expired() {

@@ -17,6 +17,7 @@ use super::pool::Link;
 use super::Address;
 use crate::deadline::Watch;
 use crate::sys::{self, Socket};
+use crate::transport::Transport;
 use crate::worker::Worker;
 
 /// Why there is no connection.
@@ -43,13 +44,13 @@ pub async fn connect(
 ) -> Result<Link, ConnectError> {
     let (socket, pending) = begin(address, worker.legacy).map_err(ConnectError::Io)?;
     let watch = worker.wheel.watch(socket.raw_fd());
-    let link = Link { watch, socket, served: 0 };
+    let link = Link { watch, socket: Transport::Plain(socket), served: 0 };
     if pending {
         link.watch.expire_in(timeout);
         if let Some(client) = client {
             client.guard_peer(link.socket.raw_fd());
         }
-        let ready = link.socket.writable().await;
+        let ready = link.socket.socket().writable().await;
         if let Some(client) = client {
             client.clear();
             if client.peer_gone() {
@@ -59,7 +60,7 @@ pub async fn connect(
         if link.watch.expired() {
             return Err(ConnectError::TimedOut);
         }
-        ready.and_then(|()| link.socket.take_error()).map_err(ConnectError::Io)?;
+        ready.and_then(|()| link.socket.socket().take_error()).map_err(ConnectError::Io)?;
         if !worker.legacy {
             sys::set_nonblocking_raw(link.socket.raw_fd(), false).map_err(ConnectError::Io)?;
         }

@@ -17,14 +17,15 @@ use super::Address;
 use crate::deadline::Watch;
 use crate::observe::CoreStats;
 use crate::plan::Plan;
-use crate::sys::{self, Socket};
+use crate::sys;
+use crate::transport::Transport;
 
 /// A connection to an endpoint. Dropping it closes it.
 pub struct Link {
     /// Its deadlines; before the socket, so that it is dropped first.
     pub watch: Watch,
-    /// The socket.
-    pub socket: Socket,
+    /// What its bytes travel over.
+    pub socket: Transport,
     /// Exchanges it has served.
     pub served: u64,
 }
