@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+pub use crate::client_tls::ClientTls;
 pub use crate::cores::{Buffers, Cores, Count, Driver, Ring};
 pub use crate::listener::{ListenAddress, Listener};
 pub use crate::log::{Access, Control, Diagnostics, Dns, Format, Log, Status};

@@ -24,6 +24,7 @@
 
 pub mod balance;
 mod check;
+pub mod client_tls;
 pub mod cores;
 pub mod diff;
 pub mod document;

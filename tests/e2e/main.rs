@@ -30,6 +30,7 @@ mod scale;
 mod targets;
 mod timeouts;
 mod tls;
+mod tls_upstreams;
 mod traffic;
 mod upgrade;
 mod upstreams;

@@ -213,3 +213,123 @@ impl TlsClient {
         }
     }
 }
+
+/// An HTTPS origin that answers each request with its target and what the handshake said, over kept connections.
+pub struct TlsOrigin {
+    address: SocketAddr,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    connections: std::sync::atomic::AtomicUsize,
+    resumed: std::sync::atomic::AtomicUsize,
+}
+
+impl TlsOrigin {
+    /// Starts one; with `clients` it demands a certificate of that authority.
+    ///
+    /// # Panics
+    ///
+    /// When loopback has no port left.
+    pub fn start(issued: &Issued, clients: Option<&Authority>) -> TlsOrigin {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(provider.clone());
+        let builder = builder.with_safe_default_protocol_versions().expect("versions");
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                let root = CertificateDer::from_pem_slice(authority.pem.as_bytes()).expect("a certificate");
+                roots.add(root).expect("a certificate");
+                let verifier =
+                    rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
+            }
+        };
+        let chain = vec![CertificateDer::from_pem_slice(issued.cert.as_bytes()).expect("a certificate")];
+        let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).expect("a key");
+        let config = Arc::new(builder.with_single_cert(chain, key).expect("a pair"));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let seen = Arc::new(Seen::default());
+        let shared = seen.clone();
+        std::thread::spawn(move || {
+            for socket in listener.incoming().flatten() {
+                let (config, seen) = (config.clone(), shared.clone());
+                std::thread::spawn(move || serve(socket, config, &seen));
+            }
+        });
+        TlsOrigin { address, seen }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Handshakes that succeeded.
+    pub fn connections(&self) -> usize {
+        self.seen.connections.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// Of them those that resumed a session.
+    pub fn resumed(&self) -> usize {
+        self.seen.resumed.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+/// Echoes bodies; `x-sni` says which name was asked for. Ends after `connection: close`.
+fn serve(socket: TcpStream, config: Arc<rustls::ServerConfig>, seen: &Seen) -> Option<()> {
+    use std::sync::atomic::Ordering;
+    socket.set_read_timeout(Some(SOON)).ok()?;
+    let mut stream = StreamOwned::new(rustls::ServerConnection::new(config).ok()?, socket);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).ok()?;
+    }
+    seen.connections.fetch_add(1, Ordering::SeqCst);
+    if stream.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed) {
+        seen.resumed.fetch_add(1, Ordering::SeqCst);
+    }
+    let name = stream.conn.server_name().unwrap_or("-").to_owned();
+    let mut buffer = Vec::new();
+    let mut part = [0; 64 << 10];
+    loop {
+        let end = loop {
+            if let Some(at) = buffer.windows(4).position(|four: &[u8]| four == b"\r\n\r\n") {
+                break at + 4;
+            }
+            match stream.read(&mut part).ok()? {
+                0 => return None,
+                count => buffer.extend_from_slice(&part[..count]),
+            }
+        };
+        let request = crate::message::Request::parse(buffer.drain(..end).collect(), 0);
+        let length = match request.length() {
+            Length::Fixed(length) => length as usize,
+            _ => 0,
+        };
+        while buffer.len() < length {
+            match stream.read(&mut part).ok()? {
+                0 => return None,
+                count => buffer.extend_from_slice(&part[..count]),
+            }
+        }
+        let body: Vec<u8> = buffer.drain(..length).collect();
+        let body = if body.is_empty() { request.target.clone().into_bytes() } else { body };
+        let close = request.target == "/close";
+        let more = if close { "Connection: close\r\n" } else { "" };
+        let host = request.fields.get("host").unwrap_or_default();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nx-sni: {name}\r\nx-host: {host}\r\n{more}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(&[head.as_bytes(), &body].concat()).ok()?;
+        stream.flush().ok()?;
+        if close {
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+            return None;
+        }
+    }
+}

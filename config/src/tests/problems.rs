@@ -376,8 +376,7 @@ upstream = "127.0.0.1:1"
     check_body(
         r#"[[upstreams]]
 name = "a"
-scheme = "https"
-tls = { verify = false }
+scheme = "grpcs"
 http2 = true
 nodes = [{ host = "127.0.0.1", metadata = {} }]
 [[upstreams]]
@@ -388,11 +387,10 @@ discovery_type = "nacos"
 upstream = "127.0.0.1:1"
 "#,
         &[
-            r#"error 5:10 `scheme = "https"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
-            "error 6:1 `tls` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
-            "error 7:1 `http2` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
-            "error 8:32 `metadata` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
-            r#"error 12:18 `discovery_type = "nacos"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
+            r#"error 5:10 `scheme = "grpcs"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
+            "error 6:1 `http2` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
+            "error 7:32 `metadata` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
+            r#"error 11:18 `discovery_type = "nacos"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
         ],
     );
     check_body(

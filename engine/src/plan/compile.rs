@@ -12,7 +12,7 @@ use config::{Document, Report, UpstreamRef};
 use proto::head::HeadLimits;
 
 use super::{Chain, Feeds, Plan, RoutePlan, Settings, Slots, UpstreamPlan};
-use crate::upstream::Address;
+use crate::upstream::PoolKey;
 
 /// Compiles `doc`, sharing with `prev` what did not change.
 ///
@@ -50,7 +50,7 @@ pub fn compile(
         table,
         routes,
         places,
-        addresses: addresses(&upstreams),
+        pools: pools(&upstreams),
         upstreams,
         globals,
         slots,
@@ -61,9 +61,9 @@ pub fn compile(
     }))
 }
 
-fn addresses(upstreams: &HashMap<String, Arc<UpstreamPlan>>) -> HashSet<Address> {
+fn pools(upstreams: &HashMap<String, Arc<UpstreamPlan>>) -> HashSet<PoolKey> {
     let endpoints = upstreams.values().flat_map(|upstream| &upstream.endpoints);
-    endpoints.map(|endpoint| endpoint.address.clone()).collect()
+    endpoints.map(super::Endpoint::pool_key).collect()
 }
 
 fn settings(doc: &Document) -> Settings {

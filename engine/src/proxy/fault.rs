@@ -21,6 +21,8 @@ pub enum Term {
     ClientAbort,
     /// No endpoint could be connected to.
     UpstreamConnect,
+    /// The TLS handshake with the endpoint failed.
+    UpstreamTls,
     /// Connecting took too long.
     UpstreamConnectTimeout,
     /// The upstream took too long.
@@ -59,6 +61,7 @@ impl Term {
             Term::ClientTimeout => "client_timeout",
             Term::ClientAbort => "client_abort",
             Term::UpstreamConnect => "upstream_connect",
+            Term::UpstreamTls => "upstream_tls",
             Term::UpstreamConnectTimeout => "upstream_connect_timeout",
             Term::UpstreamTimeout => "upstream_timeout",
             Term::UpstreamReset => "upstream_reset",

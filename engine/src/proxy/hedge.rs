@@ -202,7 +202,8 @@ fn start(connection: &Connection, x: &mut Exchange, way: &mut Way<'_>) -> Option
     let mut bytes = Vec::with_capacity(1024);
     write_request(x, upstream, this.index, &mut bytes);
     x.current_try = waited_for;
-    let link = upstream.pools[this.index].checkout();
+    let pool = upstream.pools[this.index].clone();
+    let link = pool.checkout();
     let address = upstream.plan.endpoints[this.index].address.clone();
     let (worker, times) = (worker.clone(), way.times);
     // Its time begins with it, not with the first's.
@@ -217,7 +218,7 @@ fn start(connection: &Connection, x: &mut Exchange, way: &mut Way<'_>) -> Option
                 ready => return ready,
             }
         }
-        let connected = connect(&worker, &address, times.connect, None).await;
+        let connected = connect(&worker, &address, pool.tls.as_ref(), times.connect, None).await;
         let link = connected.map_err(|error| (None, TryError::connect(&error)))?;
         asked(link, bytes, times).await.0
     });

@@ -1,4 +1,4 @@
-//! TLS: `certs` chooses certificates by server name, `accept` shakes hands with clients, `stream` moves records.
+//! TLS: `certs` chooses certificates by server name, `accept` shakes hands with clients, `connect` with endpoints, `stream` moves records.
 //!
 //! rustls does the protocol and the cryptography comes from aws-lc-rs, which builds here with a C compiler alone, or
 //! from ring, where the feature `aws-lc` is off. Everything that a handshake needs is compiled into the plan and
@@ -7,9 +7,11 @@
 
 pub mod accept;
 pub mod certs;
+pub mod connect;
 mod stream;
 
 pub use certs::{Entry, TlsPlan};
+pub use connect::{EndpointTls, UpstreamTls};
 pub use stream::TlsStream;
 
 use std::collections::HashMap;

@@ -17,6 +17,8 @@ use super::pool::Link;
 use super::Address;
 use crate::deadline::Watch;
 use crate::sys::{self, Socket};
+use crate::tls::connect::handshake;
+use crate::tls::{EndpointTls, TlsStream};
 use crate::transport::Transport;
 use crate::worker::Worker;
 
@@ -29,6 +31,8 @@ pub enum ConnectError {
     ClientGone,
     /// Refused, unreachable, out of descriptors ...
     Io(io::Error),
+    /// The TLS handshake failed: the certificate is not to be believed, or the endpoint speaks no TLS.
+    Tls(io::Error),
 }
 
 /// Connects to an endpoint within `timeout`, while `client`, if one is given, is watched.
@@ -39,14 +43,17 @@ pub enum ConnectError {
 pub async fn connect(
     worker: &Rc<Worker>,
     address: &Address,
+    tls: Option<&EndpointTls>,
     timeout: Duration,
     client: Option<&Watch>,
 ) -> Result<Link, ConnectError> {
     let (socket, pending) = begin(address, worker.legacy).map_err(ConnectError::Io)?;
     let watch = worker.wheel.watch(socket.raw_fd());
     let link = Link { watch, socket: Transport::Plain(socket), served: 0 };
-    if pending {
+    if pending || tls.is_some() {
         link.watch.expire_in(timeout);
+    }
+    if pending {
         if let Some(client) = client {
             client.guard_peer(link.socket.raw_fd());
         }
@@ -65,7 +72,31 @@ pub async fn connect(
             sys::set_nonblocking_raw(link.socket.raw_fd(), false).map_err(ConnectError::Io)?;
         }
     }
-    Ok(link)
+    match tls {
+        None => Ok(link),
+        Some(tls) => Box::pin(encrypt(link, tls, client)).await,
+    }
+}
+
+/// The handshake, within what is left of the time to connect.
+async fn encrypt(link: Link, tls: &EndpointTls, client: Option<&Watch>) -> Result<Link, ConnectError> {
+    let Link { watch, socket: Transport::Plain(socket), served } = link else { return Ok(link) };
+    if let Some(client) = client {
+        client.guard_peer(socket.raw_fd());
+    }
+    let stream = Box::new(TlsStream::new(socket));
+    let shaken = handshake(&stream, tls).await;
+    if let Some(client) = client {
+        client.clear();
+        if client.peer_gone() {
+            return Err(ConnectError::ClientGone);
+        }
+    }
+    match shaken {
+        Ok(()) => Ok(Link { watch, socket: Transport::Tls(stream), served }),
+        Err(_) if watch.expired() => Err(ConnectError::TimedOut),
+        Err(error) => Err(ConnectError::Tls(error)),
+    }
 }
 
 /// A socket whose connect has begun, and whether it is still under way.
