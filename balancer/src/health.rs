@@ -412,7 +412,8 @@ impl FromIterator<u16> for Statuses {
 mod tests {
     use super::*;
     use crate::endpoint::{By, SharedEndpoint};
-    use crate::script::{active, check, Rules};
+    use crate::script::{check, Rules};
+    use config::balance::ActiveCheck;
 
     #[test]
     fn nothing_is_judged_without_rules() {
@@ -533,15 +534,15 @@ mod tests {
         assert_eq!(out(&health), Some((By::Passive, None)));
         assert_eq!(out(&Rules::new("max_fails=1").health()), Some((By::Passive, Some(11_000_000))));
         assert_eq!(out(&Rules::new("active").health()), None);
-        endpoint.probed(&active(), ProbeOutcome::TimedOut, 0);
+        endpoint.probed(&ActiveCheck::default(), ProbeOutcome::TimedOut, 0);
         let status = endpoint.status(&health, 2_000_000);
         assert_eq!((status.tcp_failure, status.timeout_failure), (1, 1));
-        endpoint.probed(&active(), ProbeOutcome::TimedOut, 0);
-        endpoint.probed(&active(), ProbeOutcome::TimedOut, 0);
+        endpoint.probed(&ActiveCheck::default(), ProbeOutcome::TimedOut, 0);
+        endpoint.probed(&ActiveCheck::default(), ProbeOutcome::TimedOut, 0);
         assert_eq!(out(&health), Some((By::Active, None)));
         assert_eq!(endpoint.up_since(), 0);
-        endpoint.probed(&active(), ProbeOutcome::Ok, 4_000_000);
-        endpoint.probed(&active(), ProbeOutcome::Ok, 5_000_000);
+        endpoint.probed(&ActiveCheck::default(), ProbeOutcome::Ok, 4_000_000);
+        endpoint.probed(&ActiveCheck::default(), ProbeOutcome::Ok, 5_000_000);
         assert_eq!((out(&health), endpoint.up_since()), (None, 5_000_000));
     }
 

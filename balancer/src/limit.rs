@@ -51,6 +51,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The limit of one upstream, shared by all workers.
 #[derive(Debug)]
 pub struct Limiter {
+    settings: ConcurrencyLimit,
     bounds: (f64, f64),
     tolerance: f64,
     /// How many may be under way.
@@ -93,6 +94,7 @@ impl Limiter {
         let bounds = (f64::from(min), f64::from(settings.max.max(min)));
         let limit = f64::from(settings.initial).clamp(bounds.0, bounds.1);
         Limiter {
+            settings: *settings,
             bounds,
             tolerance: settings.tolerance.max(1.0),
             limit: AtomicU32::new(limit as u32),
@@ -102,6 +104,11 @@ impl Limiter {
             gradient: Mutex::new(Gradient { limit, long: 0.0, slow: 0, measure: None }),
             window_end: AtomicU64::new(0),
         }
+    }
+
+    /// What it was made by.
+    pub fn settings(&self) -> &ConcurrencyLimit {
+        &self.settings
     }
 
     /// A request begins; [`Limiter::end`] ends it.

@@ -100,7 +100,8 @@ impl Streak {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::script::{check, outlier};
+    use crate::script::check;
+    use config::balance::Outlier;
 
     #[test]
     fn ratio() {
@@ -168,12 +169,10 @@ mod tests {
 
     #[test]
     fn times_that_do_not_fit() {
-        let mut rule = outlier();
-        rule.base_time = Duration::MAX;
-        rule.max_time = Duration::MAX;
-        rule.interval = Duration::ZERO;
+        let (longest, none) = (Duration::MAX, Duration::ZERO);
+        let rule = Outlier { base_time: longest, max_time: longest, interval: none, ..Outlier::default() };
         let (streak, rest) = Streak::default().ejected(&rule, u64::MAX);
         assert_eq!((streak.0 as u16, rest), (1, Duration::MAX));
-        assert_eq!(Streak(u64::MAX).failed_again(&outlier(), 0).1, outlier().max_time);
+        assert_eq!(Streak(u64::MAX).failed_again(&Outlier::default(), 0).1, Outlier::default().max_time);
     }
 }

@@ -48,13 +48,13 @@ impl Rules {
             "fail_timeout" => self.spec.fail_timeout = Some(seconds()),
             "on" => self.source.retry.on_statuses.push(count() as u16),
             "per_try" => self.source.retry.per_try_timeout = Some(seconds()),
-            "passive" => checks.passive = Some(passive()),
+            "passive" => checks.passive = Some(PassiveCheck::default()),
             "-passive" => checks.passive = None,
-            "active" => checks.active = Some(active()),
+            "active" => checks.active = Some(ActiveCheck::default()),
             "-active" => checks.active = None,
-            "outlier" => self.source.outlier = Some(outlier()),
+            "outlier" => self.source.outlier = Some(Outlier::default()),
             "-outlier" => self.source.outlier = None,
-            "breaker" => self.source.breaker = Some(breaker()),
+            "breaker" => self.source.breaker = Some(Breaker::default()),
             "-breaker" => self.source.breaker = None,
             _ => {}
         }
@@ -96,56 +96,6 @@ impl Rules {
             }
         }
     }
-}
-
-fn passive() -> PassiveCheck {
-    PassiveCheck {
-        healthy_statuses: (200..=208).chain([226]).chain(300..=308).collect(),
-        unhealthy_statuses: vec![429, 500, 503],
-        successes: 5,
-        http_failures: 5,
-        tcp_failures: 2,
-        timeouts: 7,
-    }
-}
-
-pub(crate) fn active() -> ActiveCheck {
-    ActiveCheck {
-        kind: config::balance::ProbeKind::Http,
-        timeout: Duration::from_secs(1),
-        concurrency: 10,
-        http_path: "/".into(),
-        host: None,
-        port: None,
-        req_headers: Vec::new(),
-        verify: true,
-        grpc_service: String::new(),
-        healthy_interval: Duration::from_secs(1),
-        unhealthy_interval: Duration::from_secs(1),
-        healthy_statuses: vec![200, 302],
-        unhealthy_statuses: vec![429, 404, 500, 501, 502, 503, 504, 505],
-        successes: 2,
-        http_failures: 5,
-        tcp_failures: 2,
-        timeouts: 3,
-    }
-}
-
-pub(crate) fn outlier() -> Outlier {
-    let seconds = Duration::from_secs;
-    Outlier {
-        error_ratio: 0.5,
-        interval: seconds(10),
-        min_requests: 20,
-        max_ejected: 0.5,
-        base_time: seconds(30),
-        max_time: seconds(300),
-    }
-}
-
-pub(crate) fn breaker() -> Breaker {
-    let seconds = Duration::from_secs;
-    Breaker { error_ratio: 0.5, window: seconds(10), min_requests: 20, open: seconds(5), trials: 3 }
 }
 
 /// Runs a script over an endpoint of these rules.

@@ -1,5 +1,6 @@
 //! What is known of the health of a plan's endpoints: for the prober, the control API and the metrics.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use balancer::endpoint::{Status, StatusWord};
@@ -39,10 +40,10 @@ pub(crate) fn write_samples(text: &mut String, plan: &Plan) {
     let endpoints = upstreams
         .iter()
         .flat_map(|upstream| upstream.endpoints.iter().map(move |endpoint| (upstream, endpoint)));
-    let mut last = None;
+    // The same address may be written twice, or be that of two names; a sample may not.
+    let mut written = HashSet::new();
     for (upstream, endpoint) in endpoints.take(SAMPLES_MAX) {
-        // The same address may be written twice; a sample may not.
-        if last.replace((&upstream.id, &endpoint.text)) == Some((&upstream.id, &endpoint.text)) {
+        if !written.insert((&upstream.id, &endpoint.text)) {
             continue;
         }
         let healthy = u8::from(is_healthy(&status(upstream, endpoint)));
@@ -68,7 +69,7 @@ mod tests {
     #[test]
     fn samples_of_endpoints() {
         let text = "[server]\nlisten = \"127.0.0.1:0\"\n\
-            [[upstreams]]\nname = \"judged\"\nservers = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n\
+            [[upstreams]]\nname = \"judged\"\nservers = [\"127.0.0.1:1\", \"127.0.0.1:2\", \"127.0.0.1:1\"]\n\
             checks.active = { unhealthy = { tcp_failures = 1 } }\n\
             [[upstreams]]\nname = \"plain\"\nservers = [\"127.0.0.1:3\"]\n\
             [[routes]]\nupstream = \"judged\"\n";

@@ -48,7 +48,7 @@ pub(crate) enum Event {
     Request(socket::Request, oneshot::Sender<socket::Answer>),
     /// A compile has ended.
     Compiled(Box<compile::Compiled>),
-    /// Names were resolved anew: all that is known.
+    /// Names were resolved anew: those that have other nodes than before.
     Resolved(resolve::Known),
     /// Other names than before do not resolve: all of them.
     Failing(Vec<resolve::Failing>),

@@ -127,8 +127,11 @@ fn read(path: &Path) -> Result<Option<Key>, String> {
 
 /// Writes a file beside it first and links it into place: nobody ever reads half a key, and no other key is lost.
 fn make(path: &Path, key: &Key) -> std::io::Result<()> {
-    let beside: PathBuf = path.with_extension(format!("key.{}", std::process::id()));
-    let _ = std::fs::remove_file(&beside);
+    // Not by the process's id: in two containers on one volume both may be process 1, and the one would link what the
+    // other is still writing.
+    let mut tag = [0; 8];
+    fill(&mut tag)?;
+    let beside: PathBuf = path.with_extension(format!("key.{:016x}", u64::from_ne_bytes(tag)));
     let written = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -140,10 +143,13 @@ fn make(path: &Path, key: &Key) -> std::io::Result<()> {
     written
 }
 
+fn fill(bytes: &mut [u8]) -> std::io::Result<()> {
+    std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(bytes))
+}
+
 fn random() -> Result<Key, String> {
     let mut key = [0; KEY_BYTES];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut key));
-    read.map(|()| key).map_err(|error| {
+    fill(&mut key).map(|()| key).map_err(|error| {
         format!("error: no key for sticky cookies: /dev/urandom: {error}\nhelp: set `sticky_key` under [server]\n")
     })
 }
@@ -182,6 +188,19 @@ mod tests {
         let again = make(&path, &[7; KEY_BYTES]).expect_err("there is one");
         assert_eq!(again.kind(), ErrorKind::AlreadyExists);
         assert_eq!(read(&path), Ok(Some(key)), "and it was not replaced");
+    }
+
+    /// Gateways that start together on one workdir, whatever their process ids: all have the key that is kept.
+    #[test]
+    fn many_make_one() {
+        let folder = Folder::new("many");
+        let keys: Vec<Key> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| read_or_make(&folder.0))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("ends").expect("a key")).collect()
+        });
+        let kept = read(&folder.0.join(FILE)).expect("sound").expect("made");
+        assert!(keys.iter().all(|key| *key == kept), "{keys:?}");
+        assert_eq!(std::fs::read_dir(&folder.0).expect("a folder").count(), 1, "nothing else is left");
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! in `limit::breaker`. The state belongs to the resource that the entry is written
 //! in, to the request's host and to its path, is one for all cores, and survives a
 //! reload that leaves the settings as they were. While nothing fails a request costs
-//! one read of a number that no one writes.
+//! one read of a number that no one writes. An outcome counts when its head is there
+//! and before the client sees it (APISIX: in its log phase, after it), so that whoever
+//! asks one by one meets the break exactly when it is due.
 //!
 //! `break_response_headers` are sent with or without `break_response_body`; APISIX
 //! leaves them out where there is no body.
@@ -18,9 +20,7 @@ use serde_json::json;
 
 use crate::fields::AnswerFields;
 use crate::limit::{BreakerPath, BreakerRule, Owner};
-use crate::{
-    settings, Answer, Exchange, Phases, Plugin, PluginInfo, Record, Resume, Setup, SharedState, Verdict,
-};
+use crate::{settings, Answer, Exchange, Phases, Plugin, PluginInfo, Resume, Setup, SharedState, Verdict};
 
 /// Unless `http_statuses` says otherwise.
 const UNHEALTHY: u16 = 500;
@@ -32,7 +32,7 @@ const COUNT: u64 = 3;
 pub(crate) const INFO: PluginInfo = PluginInfo {
     name: "api-breaker",
     priority: 1005,
-    phases: Phases::ACCESS.and(Phases::END),
+    phases: Phases::ACCESS.and(Phases::RESPONSE),
     schema,
     doc: r#"
 [[routes]]
@@ -78,13 +78,15 @@ impl Plugin for ApiBreaker {
         Verdict::Answer(Answer { status: self.status, headers, body: self.body.clone() })
     }
 
-    fn on_end(&self, x: &dyn Exchange, record: &Record) {
-        let Some(status) = record.upstream_status else { return };
+    fn on_response(&self, x: &mut dyn Exchange, _resume: Resume) -> Verdict {
+        let Some(status) = x.upstream_status() else { return Verdict::Next };
         let unhealthy = self.unhealthy.contains(&status);
-        if unhealthy || self.healthy.contains(&status) {
+        // An answer that breaks off is followed by one of the gateway's: the first of the two counts.
+        if (unhealthy || self.healthy.contains(&status)) && x.slot().replace(Box::new(())).is_none() {
             let host = x.var(&Var::Host).unwrap_or_default();
             self.shared.breaker_counts(&self.path(x, &host), x.now_millis(), &self.rule, !unhealthy);
         }
+        Verdict::Next
     }
 }
 
@@ -174,8 +176,6 @@ fn schema() -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::fake::{build, build_in, verdict_text, with, FakeExchange};
 
@@ -188,15 +188,11 @@ mod tests {
             Verdict::Answer(answer) => (false, answer.status),
             _ => (true, status.unwrap_or(404)),
         };
-        let record = Record {
-            status: sent,
-            body_bytes_in: 0,
-            body_bytes_out: 0,
-            duration: Duration::ZERO,
-            tries: 1,
-            upstream_status: status.filter(|_| passed),
-        };
-        plugin.on_end(&x, &record);
+        x.upstream_status = status.filter(|_| passed);
+        // A second time changes nothing: it is the same exchange.
+        for _ in 0..2 {
+            assert_eq!(verdict_text(&plugin.on_response(&mut x, Resume::Start)), "Next");
+        }
         if passed {
             sent.to_string()
         } else {

@@ -76,6 +76,10 @@ pub trait Exchange: Vars {
     /// Sets the id that the access log and `$request_id` show.
     fn set_request_id(&mut self, id: &str);
 
+    /// The status that the last try's endpoint answered, or the 502 or 504 that its failure stands for, from
+    /// `on_response` on; `None` when no endpoint was asked.
+    fn upstream_status(&self) -> Option<u16>;
+
     /// Sends a copy of the request, as it goes to the upstream and with its body, to one of the plugin's
     /// own upstreams as well. Nothing of its answer is kept, and the original never waits for it.
     fn mirror(&mut self, mirror: Mirror);
@@ -128,7 +132,4 @@ pub struct Record {
     pub duration: Duration,
     /// Tries at endpoints.
     pub tries: u32,
-    /// The status that the last try's endpoint answered, or the 502 or 504 that its failure stands for; `None`
-    /// when no endpoint was asked.
-    pub upstream_status: Option<u16>,
 }

@@ -32,6 +32,7 @@ pub(crate) struct FakeExchange {
     pub body: Option<Vec<u8>>,
     request_id: Option<String>,
     pub mirrors: Vec<crate::Mirror>,
+    pub upstream_status: Option<u16>,
     slot: Option<Box<dyn Any>>,
 }
 
@@ -65,6 +66,7 @@ impl FakeExchange {
             body: None,
             request_id: None,
             mirrors: Vec::new(),
+            upstream_status: None,
             slot: None,
         }
     }
@@ -235,6 +237,10 @@ impl Exchange for FakeExchange {
     fn set_request_id(&mut self, id: &str) {
         self.request_id = Some(id.to_owned());
     }
+    fn upstream_status(&self) -> Option<u16> {
+        self.upstream_status
+    }
+
     fn mirror(&mut self, mirror: crate::Mirror) {
         self.mirrors.push(mirror);
     }

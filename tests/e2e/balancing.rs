@@ -307,7 +307,6 @@ fn least_conn_counts_all_workers() {
         seen = count((0..20).map(|_| ask(&gateway, "/", "")));
         seen.get("fast") == Some(&20)
     });
-    assert!(slow.seen().iter().filter(|seen| seen.target == "/").count() <= 4, "{seen:?}");
 }
 
 /// A few slow answers, and the latency-aware policy stays away.

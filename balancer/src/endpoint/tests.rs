@@ -1,7 +1,8 @@
 //! What must be single over threads is: changes, trials, the last place under a cap.
 
 use super::*;
-use crate::script::{active, Rules};
+use crate::script::Rules;
+use config::balance::ActiveCheck;
 use std::sync::atomic::AtomicU32;
 
 const THREADS: usize = 4;
@@ -101,7 +102,7 @@ fn slow_start_begins_when_it_comes_back() {
     assert!(endpoint.claim_trial(&rules, 20 * SECOND));
     endpoint.finished(&rules, Outcome::Status(200), true, 21 * SECOND, &|| true);
     assert_eq!((endpoint.up_since(), endpoint.usable(&rules, 21 * SECOND)), (21 * SECOND, Usable::Yes));
-    let rule = active();
+    let rule = ActiveCheck::default();
     assert_eq!(endpoint.probed(&rule, ProbeOutcome::Ok, 22 * SECOND), None);
     assert_eq!(endpoint.up_since(), 21 * SECOND);
 }

@@ -35,6 +35,10 @@ use super::Verdict;
 pub const POINTS_PER_WEIGHT: u64 = 160;
 /// The most points of a ring. Above that, all nodes have fewer in proportion, but one each.
 pub const POINTS_MAX: u64 = 1 << 20;
+/// So many points are looked at for a node that is taken: a microsecond or two. Then the nodes themselves are asked.
+const STEPS_MAX: usize = 1024;
+/// How many nodes are drawn by the key then, before all are asked in turn.
+const DRAWS: u64 = 16;
 /// Points of a block: twice ten, since a step by elevenths visits ten others and the one it began at.
 const BLOCK: u64 = 20;
 
@@ -47,7 +51,8 @@ pub struct Ring {
     parts: Vec<u32>,
     /// Places shifted right by this are numbers of parts.
     shift: u32,
-    members: usize,
+    /// All nodes, in the order of their hashes.
+    members: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +81,7 @@ impl Ring {
         };
         let points: Vec<Point> = packed.iter().map(point).collect();
         let bits = points.len().max(2).ilog2();
-        let mut ring = Ring { points, parts: Vec::new(), shift: 32 - bits, members: nodes.len() };
+        let mut ring = Ring { points, parts: Vec::new(), shift: 32 - bits, members: by_name };
         ring.parts = (0..1_u64 << bits)
             .map(|part| {
                 ring.points.partition_point(|point| u64::from(point.place) < part << ring.shift) as u32
@@ -86,32 +91,43 @@ impl Ring {
     }
 
     /// The first node from the key's place on that is taken.
+    ///
+    /// Where a node of a million points is out beside one of a hundred, the way to the next is long: what is not
+    /// found near is drawn from the list of nodes by the key, and then looked for from one end of it to the other.
     pub fn next(&self, key: &[u8], mut verdict: impl FnMut(usize) -> Verdict) -> Option<usize> {
         if self.points.is_empty() {
             return None;
         }
-        let place = (hash::key(key) >> 32) as u32;
-        let mut at = self.parts[(place >> self.shift) as usize] as usize;
-        while self.points.get(at).is_some_and(|point| point.place < place) {
-            at += 1;
-        }
+        let key = hash::key(key);
+        let near = self.from((key >> 32) as u32).take(STEPS_MAX);
+        let drawn = (1..=DRAWS).map(|round| hash::mix(key.wrapping_add(round.wrapping_mul(hash::GOLDEN))));
+        let drawn = drawn.map(|hash| self.members[hash::below(hash, self.members.len())]);
+        let (before, after) = self.members.split_at(hash::below(hash::mix(key), self.members.len()));
+        let far = drawn.chain(after.iter().chain(before).copied());
         let mut refused = 0;
-        // Once around, and no further than to the last node that was not asked yet.
-        for _ in 0..self.points.len() {
-            let point = self.points.get(at).unwrap_or(&self.points[0]);
-            at = if at >= self.points.len() { 1 } else { at + 1 };
-            match verdict(point.number as usize) {
-                Verdict::Take => return Some(point.number as usize),
+        for number in near.chain(far.map(|number| number as usize)) {
+            match verdict(number) {
+                Verdict::Take => return Some(number),
                 Verdict::Again => {}
                 Verdict::Skip | Verdict::Leave => {
                     refused += 1;
-                    if refused == self.members {
+                    if refused == self.members.len() {
                         return None;
                     }
                 }
             }
         }
         None
+    }
+
+    /// The nodes of all points from a place on, once around.
+    fn from(&self, place: u32) -> impl Iterator<Item = usize> + '_ {
+        let mut at = self.parts[(place >> self.shift) as usize] as usize;
+        while self.points.get(at).is_some_and(|point| point.place < place) {
+            at += 1;
+        }
+        let (before, after) = self.points.split_at(at);
+        after.iter().chain(before).map(|point| point.number as usize)
     }
 
     /// How many points it has.
@@ -261,6 +277,25 @@ mod tests {
         }
     }
 
+    /// The keys of a node that is out, whose neighbours on the ring are all its own, go to all others.
+    #[test]
+    fn keys_of_a_node_with_nearly_all_points() {
+        let nodes = [("heavy".to_owned(), 1_000_000), ("a".to_owned(), 1), ("b".to_owned(), 1)];
+        let turned = [nodes[2].clone(), nodes[0].clone(), nodes[1].clone()];
+        let (one, other) = (ring(&nodes), ring(&turned));
+        let mut counts = [0; 3];
+        for key in 0..600 {
+            let key = format!("key-{key}");
+            let home = |ring: &Ring, out: usize| {
+                ring.next(key.as_bytes(), |number| if number == out { Verdict::Again } else { Verdict::Take })
+            };
+            let (first, second) = (home(&one, 0).expect("another"), home(&other, 1).expect("another"));
+            assert_eq!(nodes[first].0, turned[second].0, "{key}");
+            counts[first] += 1;
+        }
+        assert!(counts[1] > 200 && counts[2] > 200, "{counts:?}");
+    }
+
     #[test]
     fn weights() {
         let named: Vec<(String, u32)> = [5, 3, 2, 1]
@@ -290,6 +325,16 @@ mod tests {
         assert_eq!(homes.len(), 2, "a node that is written twice is two nodes");
         let heavy = ring(&[("a".into(), 1_000_000), ("b".into(), 999_999), ("c".into(), 1)]);
         assert!(heavy.points() as u64 <= POINTS_MAX + 3);
+        let mut steps = 0;
+        let rest = heavy.next(b"k", |number| {
+            steps += 1;
+            if number == 2 {
+                Verdict::Take
+            } else {
+                Verdict::Again
+            }
+        });
+        assert_eq!((rest, steps <= STEPS_MAX + DRAWS as usize + 3), (Some(2), true), "{steps} steps");
         let refusing = heavy.next(b"k", |number| if number == 2 { Verdict::Take } else { Verdict::Again });
         assert_eq!(refusing, Some(2));
         let mut asked = 0;

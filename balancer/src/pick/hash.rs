@@ -26,6 +26,12 @@ pub fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// A hash as an index below `end`; 0 if `end` is 0.
+#[inline]
+pub fn below(hash: u64, end: usize) -> usize {
+    ((u128::from(hash) * end as u128) >> 64) as usize
+}
+
 /// The hash of a node's name: FNV-1a, scrambled.
 pub fn name(bytes: &[u8]) -> u64 {
     let hash = bytes.iter().fold(START, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME));

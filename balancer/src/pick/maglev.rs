@@ -16,14 +16,15 @@ use super::Verdict;
 const SIZES: [u64; 3] = [65_537, 262_147, 1_048_583];
 /// Places wanted for each node.
 const PLACES_PER_NODE: u64 = 50;
-/// How often a key is hashed again before the table is walked.
+/// How often a key is hashed again before the nodes themselves are asked.
 const REHASHES: u64 = 64;
 
 /// The table of some nodes, by number.
 #[derive(Debug, Default)]
 pub struct Maglev {
     places: Vec<u32>,
-    members: usize,
+    /// All nodes, in the order of their hashes.
+    members: Vec<u32>,
 }
 
 /// How a node goes through the table.
@@ -75,10 +76,11 @@ impl Maglev {
                 courses[next].take(&mut places);
             }
         }
-        Maglev { places, members: nodes.len() }
+        Maglev { places, members: order.iter().map(|number| *number as u32).collect() }
     }
 
-    /// The node of a key's place, or of the next place by another hash that is taken.
+    /// The node of a key's place, or of the next place by another hash that is taken; where nearly all places are of
+    /// nodes that are out, the next of all nodes from a place in their list that hangs on the key.
     pub fn next(&self, key: &[u8], mut verdict: impl FnMut(usize) -> Verdict) -> Option<usize> {
         if self.places.is_empty() {
             return None;
@@ -90,27 +92,21 @@ impl Maglev {
             Verdict::Again => None,
             Verdict::Skip | Verdict::Leave => {
                 refused += 1;
-                (refused == self.members).then_some(None)
+                (refused == self.members.len()).then_some(None)
             }
         };
-        let mut at = 0;
         for round in 1..=REHASHES {
-            at = self.place(hash::mix(key.wrapping_add(round.wrapping_mul(hash::GOLDEN))));
+            let at = self.place(hash::mix(key.wrapping_add(round.wrapping_mul(hash::GOLDEN))));
             if let Some(end) = ask(self.number(at)) {
                 return end;
             }
         }
-        for _ in 0..self.places.len() {
-            at = (at + 1) % self.places.len();
-            if let Some(end) = ask(self.number(at)) {
-                return end;
-            }
-        }
-        None
+        let (before, after) = self.members.split_at(hash::below(hash::mix(key), self.members.len()));
+        after.iter().chain(before).find_map(|number| ask(*number as usize)).flatten()
     }
 
     fn place(&self, hash: u64) -> usize {
-        ((u128::from(hash) * self.places.len() as u128) >> 64) as usize
+        hash::below(hash, self.places.len())
     }
 
     fn number(&self, at: usize) -> usize {
@@ -202,6 +198,17 @@ mod tests {
         let none =
             many.next(b"k", |number| if asked.insert(number) { Verdict::Skip } else { Verdict::Again });
         assert_eq!((none, asked.len()), (None, 300));
+        let heavy = Maglev::new(&[("a", 1_000_000), ("b", 1)]);
+        let mut steps = 0;
+        let light = heavy.next(b"k", |number| {
+            steps += 1;
+            if number == 1 {
+                Verdict::Take
+            } else {
+                Verdict::Again
+            }
+        });
+        assert_eq!((light, steps <= REHASHES + 2), (Some(1), true), "{steps} steps");
         let mut turned = names(300);
         turned.reverse();
         let other = table(&turned);

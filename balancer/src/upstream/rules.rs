@@ -3,6 +3,7 @@
 //! Rings and tables are large and never change, so they stand here once, not on every core.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::Duration;
 
 use config::upstream::Kind;
@@ -26,7 +27,7 @@ pub struct Rules {
     /// The largest share of endpoints that outlier detection may take out.
     max_ejected: f64,
     pub(super) budget: Option<f64>,
-    pub(super) limiter: Option<Limiter>,
+    pub(super) limiter: Option<Arc<Limiter>>,
     tokens: Tokens,
 }
 
@@ -99,11 +100,20 @@ impl Rules {
             panic_threshold: source.panic_threshold,
             max_ejected: source.outlier.map_or(1.0, |outlier| outlier.max_ejected),
             budget: source.retry.budget,
-            limiter: source.concurrency_limit.as_ref().map(Limiter::new),
+            limiter: source.concurrency_limit.as_ref().map(|limit| Arc::new(Limiter::new(limit))),
             tokens,
             endpoints,
             parts,
         }
+    }
+
+    /// The same, going on with what the rules before found: the limit of requests at once, where it is set as it was.
+    /// To begin it anew at every change of an address would shed what the upstream serves with ease.
+    pub fn following(mut self, before: Option<&Rules>) -> Rules {
+        let known = before.and_then(|before| before.limiter.as_ref());
+        let same = |new: &Arc<Limiter>| known.filter(|known| known.settings() == new.settings()).cloned();
+        self.limiter = self.limiter.map(|new| same(&new).unwrap_or(new));
+        self
     }
 
     /// Whether a pick wants a key ([`super::Ask::key`]).
@@ -173,4 +183,36 @@ impl PartRules {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use config::balance::ConcurrencyLimit;
+    use config::{Place, Upstream};
+
+    use super::*;
+
+    /// How many requests are under way by the limit of rules that follow such as let three in.
+    fn check(before: Option<ConcurrencyLimit>, after: Option<ConcurrencyLimit>, expected: Option<u32>) {
+        let rules = |limit: Option<ConcurrencyLimit>, names: &[&str]| {
+            let source =
+                Upstream { concurrency_limit: limit, ..Upstream::of("u".into(), vec![], Place::NOWHERE) };
+            let spec = |name: &&str| NodeSpec { name: (*name).to_owned(), weight: 1, ..NodeSpec::default() };
+            Rules::new(&source, names.iter().map(spec).collect(), &[7; 32])
+        };
+        let before = rules(before, &["10.0.0.1:80"]);
+        let admitted = before.limiter.iter().flat_map(|limiter| (0..3).map(|_| limiter.begin()));
+        assert!(admitted.into_iter().all(|admitted| admitted.is_ok()));
+        let after = rules(after, &["10.0.0.1:80", "10.0.0.2:80"]).following(Some(&before));
+        assert_eq!(after.limiter.map(|limiter| limiter.active()), expected);
+    }
+
+    #[test]
+    fn a_limit_goes_on_where_it_is_set_as_it_was() {
+        let limit = ConcurrencyLimit::default();
+        check(Some(limit), Some(limit), Some(3));
+        check(Some(limit), Some(ConcurrencyLimit { max: 100, ..limit }), Some(0));
+        check(None, Some(limit), Some(0));
+        check(Some(limit), None, None);
+    }
 }

@@ -163,6 +163,13 @@ impl Checks {
                 let label = "`healthy.interval = 0` sends no probe to a healthy node";
                 reader.report().push(problem.label(label).help("add `passive`, or give an interval"));
             }
+            let for_ever = active.unhealthy_interval.is_zero() && !active.healthy_interval.is_zero();
+            if for_ever && active.can_take_out() && !reader.has_errors() {
+                let place = reader.value_place("active");
+                let problem = Problem::warning(place, "what the active check takes out never comes back");
+                let label = "`unhealthy.interval = 0` sends no probe to an unhealthy node";
+                reader.report().push(problem.label(label).help("give an interval"));
+            }
         }
         reader.finish();
         Checks { active, passive }
@@ -170,6 +177,11 @@ impl Checks {
 }
 
 impl ActiveCheck {
+    /// Whether any number of failures makes a node unhealthy.
+    fn can_take_out(&self) -> bool {
+        self.tcp_failures > 0 || self.timeouts > 0 || self.http_failures > 0
+    }
+
     fn read(value: &Value, report: &mut Report) -> ActiveCheck {
         let mut reader = Reader::of("ActiveCheck", value, report);
         let default = ActiveCheck::default();
@@ -314,6 +326,7 @@ fn path(reader: &mut Reader<'_, '_>) -> Option<String> {
         path if !path.starts_with('/') => "a path begins with `/`",
         path if !path.bytes().all(|byte| byte.is_ascii_graphic()) => "write other characters as %XX",
         path if path.contains('#') => "a request has no fragment",
+        path if path.contains(['"', '<', '>', '`']) => "write quotes, `<` and `>` as %XX",
         path if path.len() > names::URI_BYTES_MAX => "longer than 4096 bytes",
         path => return Some(path.to_owned()),
     };
@@ -332,7 +345,7 @@ fn host(reader: &mut Reader<'_, '_>) -> Option<String> {
     None
 }
 
-/// `["Name: value"]`
+/// `["Name: value"]`. A value may be a token or a password: nothing that is said of it holds a part of it.
 fn req_headers(reader: &mut Reader<'_, '_>) -> Vec<(String, String)> {
     let list = reader.list("req_headers");
     if list.len() > REQ_HEADERS_MAX {
@@ -341,7 +354,10 @@ fn req_headers(reader: &mut Reader<'_, '_>) -> Vec<(String, String)> {
     }
     let mut headers = Vec::with_capacity(list.len().min(REQ_HEADERS_MAX));
     for (text, place) in list.into_iter().take(REQ_HEADERS_MAX) {
+        reader.report().hide(place);
         let (name, value) = text.split_once(':').unwrap_or((text, ""));
+        // Without a `:` what stands before a space is probably the name; one word alone may be anything.
+        let shown = if text.contains(':') { Some(name) } else { text.split_once(' ').map(|(name, _)| name) };
         let value = value.trim_matches([' ', '\t']);
         let visible = |byte: u8| byte == b'\t' || (byte >= 0x20 && byte != 0x7f);
         let (label, help) = if !text.contains(':') {
@@ -358,7 +374,8 @@ fn req_headers(reader: &mut Reader<'_, '_>) -> Vec<(String, String)> {
             headers.push((name.to_owned(), value.to_owned()));
             continue;
         };
-        let problem = Problem::error(place, format!("invalid header field `{text}`"));
+        let shown = shown.map(|name| format!(" `{name}`")).unwrap_or_default();
+        let problem = Problem::error(place, format!("invalid header field{shown}"));
         reader.report().push(problem.label(label).help(help));
     }
     headers

@@ -330,6 +330,28 @@ upstream = "127.0.0.1:1"
     );
 }
 
+/// What a probe sends may be a password, from the environment too.
+#[test]
+fn fields_of_probes_are_never_shown() {
+    let check = |headers: &str, name: &str| {
+        let text = format!(
+            "[[upstreams]]\nname = \"u\"\nservers = [\"127.0.0.1:1\"]\n\
+             checks.active = {{ req_headers = [{headers}], porrt = 1 }}\n"
+        );
+        let mut env = env();
+        env.vars.insert("PASSWORD".to_owned(), "geheim".to_owned());
+        let (_, report) = parse_str("t.toml", &text, &env);
+        let shown = report.render(false);
+        assert!(shown.contains("unknown field `porrt`") && shown.contains(name), "{shown}");
+        assert!(!shown.contains("geheim") && !report.to_json().to_string().contains("geheim"), "{shown}");
+    };
+    check(r#""Authorization: Basic geheim""#, "porrt");
+    check(r#""Authorization Basic ${env:PASSWORD}""#, "invalid header field `Authorization`");
+    check(r#""X-Key : ${env:PASSWORD}""#, "invalid header field `X-Key `");
+    check(r#""Host: ${env:PASSWORD}""#, "invalid header field `Host`");
+    check(r#""geheim""#, "invalid header field");
+}
+
 #[test]
 fn a_key_is_never_shown() {
     let text = "server = { listen = \":8080\", sticky_key = \"geheim é\", vai = 1 }\n";

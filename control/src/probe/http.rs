@@ -43,7 +43,8 @@ where
     Ok(answer.map_err(fault)?.status().as_u16())
 }
 
-fn request(aim: &Aim<'_>) -> Result<Request<Empty<Bytes>>, Fault> {
+/// The GET that a probe sends.
+pub(super) fn request(aim: &Aim<'_>) -> Result<Request<Empty<Bytes>>, Fault> {
     let mut request = Request::get(&aim.check.http_path).body(Empty::new()).map_err(fault)?;
     let fields = request.headers_mut();
     fields.insert(HOST, HeaderValue::from_str(&aim.authority).map_err(fault)?);

@@ -24,21 +24,13 @@ fn rule(kind: ProbeKind) -> ActiveCheck {
     ActiveCheck {
         kind,
         timeout: Duration::from_secs(5),
-        concurrency: 10,
-        http_path: "/".to_owned(),
-        host: None,
-        port: None,
-        req_headers: Vec::new(),
-        verify: true,
-        grpc_service: String::new(),
         healthy_interval: Duration::from_millis(50),
         unhealthy_interval: Duration::from_millis(50),
-        healthy_statuses: vec![200, 302],
-        unhealthy_statuses: vec![429, 404, 500, 501, 502, 503, 504, 505],
         successes: 2,
         http_failures: 2,
         tcp_failures: 2,
         timeouts: 2,
+        ..ActiveCheck::default()
     }
 }
 
@@ -340,6 +332,50 @@ fn grpc_services() {
         let found = probe(NodeAddress::Ip(address), rule(ProbeKind::Grpc), &Tls::default()).await;
         assert_eq!(found.outcome, ProbeOutcome::Failed, "{}", found.why);
     });
+}
+
+/// What the configuration takes as a path, a probe can ask for: it would else find every endpoint ill.
+#[test]
+fn every_path_can_be_asked_for() {
+    let address: SocketAddr = "127.0.0.1:1".parse().expect("an address");
+    for byte in 0..=0x7f_u8 {
+        for place in ["/", "/?"] {
+            let path = format!("{place}{}x", char::from(byte));
+            let text = format!(
+                "[server]\nlisten = \":0\"\n[[upstreams]]\nname = \"u\"\nservers = [\"{address}\"]\n\
+                 checks.active = {{ http_path = {} }}\n",
+                serde_json::Value::from(path.as_str())
+            );
+            let (document, _) = config::parse_str("t.toml", &text, &config::ProcessEnv);
+            let Some(document) = document else { continue };
+            let checks = document.upstreams[0].checks.clone().expect("written");
+            let check = checks.active.expect("written");
+            let aim = Aim { check: &check, address: Address::Tcp(address), authority: "a".to_owned() };
+            assert!(http::request(&aim).is_ok(), "{path}");
+        }
+    }
+}
+
+/// A probe that was given up leaves no connection behind, whatever was spoken on it.
+#[test]
+fn a_silent_origin_is_hung_up_on() {
+    for kind in [ProbeKind::Http, ProbeKind::Https, ProbeKind::Tcp, ProbeKind::Grpc] {
+        run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let node = NodeAddress::Ip(listener.local_addr().expect("bound"));
+            let check = ActiveCheck { timeout: Duration::from_millis(200), verify: false, ..rule(kind) };
+            let asked = async { probe(node, check, &Tls::default()).await.outcome };
+            let (outcome, accepted) = tokio::join!(asked, listener.accept());
+            let expected = if kind == ProbeKind::Tcp { ProbeOutcome::Ok } else { ProbeOutcome::TimedOut };
+            assert_eq!(outcome, expected, "{kind:?}");
+            let mut stream = accepted.expect("a probe").0;
+            let hung_up = tokio::time::timeout(Duration::from_secs(5), async {
+                let mut bytes = [0; 1024];
+                while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
+            });
+            assert!(hung_up.await.is_ok(), "{kind:?} is still open");
+        });
+    }
 }
 
 /// An origin whose status can be changed; it counts what it is asked.

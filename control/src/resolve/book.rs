@@ -224,11 +224,6 @@ impl Book {
         }
     }
 
-    /// Everything that is known.
-    pub(super) fn known(&self) -> &Known {
-        &self.known
-    }
-
     /// All questions without an answer now, in order.
     pub(super) fn failing(&self) -> Vec<Failing> {
         let failing = self.questions.iter().filter_map(|(question, entry)| {

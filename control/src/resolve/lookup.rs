@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use engine::plan::ServiceNode;
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::NetError;
 use hickory_resolver::proto::rr::rdata::SRV;
-use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::rr::{RData, RecordType};
 use hickory_resolver::TokioResolver;
 use tokio::task::JoinSet;
 
@@ -26,6 +27,12 @@ const RECORDS_MAX: usize = 1024;
 const NODES_MAX: usize = config::node::NODES_MAX;
 /// Targets of one service that are looked up at once.
 const TARGETS_AT_ONCE: usize = 16;
+/// So long one family of addresses waits for the other, within the wait of a start for its first answers.
+const FAMILY_MAX: Duration = Duration::from_millis(1500);
+/// A family of addresses: how it is asked for, and which are of it.
+type Family = (RecordType, fn(&IpAddr) -> bool);
+/// Both.
+const FAMILIES: [Family; 2] = [(RecordType::A, IpAddr::is_ipv4), (RecordType::AAAA, IpAddr::is_ipv6)];
 
 /// A resolver that asks these servers; the system's where there are none.
 pub(super) fn resolver(servers: &[SocketAddr]) -> Option<TokioResolver> {
@@ -72,7 +79,11 @@ pub(super) async fn ask(
     let asked = async {
         match &question {
             Question::Addresses(name) => {
-                let (found, ttl) = addresses(&resolver, name).await?;
+                let before = match before {
+                    Some(Found::Addresses(addresses)) => addresses,
+                    _ => Vec::new(),
+                };
+                let (found, ttl) = addresses(&resolver, name, &before).await?;
                 Ok((Found::Addresses(found), ttl))
             }
             Question::Service(name) => {
@@ -95,15 +106,63 @@ fn fault(error: &NetError) -> Fault {
     Fault { text: error.to_string(), absent: error.is_no_records_found() }
 }
 
-async fn addresses(resolver: &TokioResolver, name: &str) -> Result<(Vec<IpAddr>, Duration), Fault> {
-    let found = resolver.lookup_ip(name).await.map_err(|error| fault(&error))?;
-    let mut addresses: Vec<IpAddr> = found.iter().collect();
+/// The addresses of a name, of both families, and for how long they hold.
+///
+/// A family that cannot be told now keeps the addresses that it had: hickory gives the answer of the other as if it
+/// were all there is, and says nothing of the failure.
+async fn addresses(
+    resolver: &TokioResolver,
+    name: &str,
+    before: &[IpAddr],
+) -> Result<(Vec<IpAddr>, Duration), Fault> {
+    let found = tokio::select! {
+        biased;
+        both = resolver.lookup_ip(name) => Lookup::from(both.map_err(|error| fault(&error))?),
+        one = one_family(resolver, name) => one,
+    };
+    let mut ttl = found.valid_until().saturating_duration_since(Instant::now());
+    let mut addresses = addresses_in(&found);
+    for (kind, is_kind) in FAMILIES {
+        let had: Vec<IpAddr> = before.iter().copied().filter(is_kind).collect();
+        if had.is_empty() || addresses.iter().any(is_kind) {
+            continue;
+        }
+        // By the name that answered: the search list may lead another family to another host.
+        let asked = resolver.lookup(found.query().name().clone(), kind);
+        match tokio::time::timeout(FAMILY_MAX, asked).await {
+            Ok(Ok(answer)) => addresses.extend(addresses_in(&answer)),
+            Ok(Err(error)) if error.is_no_records_found() => {}
+            Ok(Err(_)) | Err(_) => {
+                addresses.extend(had);
+                ttl = ttl.min(RETRY);
+            }
+        }
+    }
     addresses.sort_unstable();
     addresses.dedup();
     if addresses.is_empty() {
         return Err(Fault { text: "it has no address".to_owned(), absent: true });
     }
-    Ok((addresses, found.valid_until().saturating_duration_since(Instant::now())))
+    Ok((addresses, ttl))
+}
+
+/// The answer for one family, once it is late for both: a name server that drops questions for the other, or one that is
+/// gone while /etc/hosts knows the name, is no reason to have nothing. Never ends where neither has one.
+async fn one_family(resolver: &TokioResolver, name: &str) -> Lookup {
+    tokio::time::sleep(FAMILY_MAX).await;
+    let ask = async |kind| match resolver.lookup(name, kind).await {
+        Ok(answer) if !addresses_in(&answer).is_empty() => answer,
+        _ => std::future::pending().await,
+    };
+    let [(first, _), (second, _)] = FAMILIES;
+    tokio::select! {
+        answer = ask(first) => answer,
+        answer = ask(second) => answer,
+    }
+}
+
+fn addresses_in(answer: &Lookup) -> Vec<IpAddr> {
+    answer.answers().iter().filter_map(|record| record.data.ip_addr()).collect()
 }
 
 /// What a name's SRV records lead to, for the shortest TTL of all that was asked.
@@ -118,7 +177,7 @@ async fn service(
         .answers()
         .iter()
         .filter_map(|record| match &record.data {
-            RData::SRV(srv) if !srv.target.is_root() && srv.port != 0 => Some(srv),
+            RData::SRV(srv) if !srv.target.is_root() => Some(srv),
             _ => None,
         })
         .take(RECORDS_MAX)
@@ -134,11 +193,13 @@ async fn service(
         .iter()
         .flat_map(|record| {
             let target = target(record);
-            let addresses = hosts.get(&target).into_iter().flatten();
-            let nodes = addresses.map(|address| ServiceNode {
+            let addresses = hosts.get(&target).map_or(&[][..], Vec::as_slice);
+            // The weight is the target's: its addresses share it.
+            let weight = (u32::from(record.weight) / addresses.len().max(1) as u32).max(1);
+            let nodes = addresses.iter().map(|address| ServiceNode {
                 address: SocketAddr::new(*address, record.port),
                 target: target.clone(),
-                weight: u32::from(record.weight).max(1),
+                weight,
                 priority: record.priority,
             });
             nodes.collect::<Vec<_>>()
@@ -172,20 +233,21 @@ async fn hosts(
     loop {
         while asked.len() < TARGETS_AT_ONCE {
             let Some(target) = targets.next() else { break };
+            let had: BTreeSet<IpAddr> =
+                before.iter().filter(|node| node.target == target).map(|node| node.address.ip()).collect();
+            let had: Vec<IpAddr> = had.into_iter().collect();
             let resolver = resolver.clone();
             asked.spawn(async move {
                 // Absolute: a target is never completed by the search list.
-                let answer = addresses(&resolver, &format!("{target}.")).await;
-                (target, answer)
+                let answer = addresses(&resolver, &format!("{target}."), &had).await;
+                (target, had, answer)
             });
         }
         let Some(answer) = asked.join_next().await else { break };
-        let Ok((target, answer)) = answer else { continue };
+        let Ok((target, had, answer)) = answer else { continue };
         let (addresses, ttl) = answer.unwrap_or_else(|fault| {
             tracing::debug!(target: "ringway", name = target, error = fault.text, "a service's target does not resolve");
-            let kept: BTreeSet<IpAddr> =
-                before.iter().filter(|node| node.target == target).map(|node| node.address.ip()).collect();
-            (kept.into_iter().collect(), RETRY)
+            (had, RETRY)
         });
         shortest = shortest.min(ttl);
         hosts.insert(target, addresses);

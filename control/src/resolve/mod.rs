@@ -7,7 +7,8 @@
 //!
 //! [`book`] decides what is due and what an answer means; it knows no socket and
 //! no clock. [`lookup`] asks one question. The task here asks every question on its own, so that one that
-//! hangs holds up no other.
+//! hangs holds up no other, and has a thread of its own: looking through 10,000 names at every answer is nothing for
+//! control's loop.
 
 mod book;
 mod lookup;
@@ -32,6 +33,8 @@ const FIRST_MAX: Duration = Duration::from_secs(4);
 const LOOKUPS_MAX: usize = 64;
 /// How often the system's files are looked at.
 const FILES_PERIOD: Duration = Duration::from_secs(5);
+/// The loop is not told more often what does not resolve: of 10,000 names it is a megabyte, and changes with each.
+const TELL_PERIOD: Duration = Duration::from_millis(200);
 /// The system's files that say how names are resolved.
 const FILES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
 
@@ -55,7 +58,7 @@ impl Names {
     }
 }
 
-/// Asks once, all questions at the same time, for at most [`FIRST_MAX`]. Those without an answer are left out.
+/// Asks once, [`LOOKUPS_MAX`] questions at a time, for at most [`FIRST_MAX`]. Those without an answer are left out.
 pub(crate) async fn first(questions: &[Question], servers: &[SocketAddr]) -> Known {
     let mut found = Known::new();
     if questions.is_empty() {
@@ -64,14 +67,17 @@ pub(crate) async fn first(questions: &[Question], servers: &[SocketAddr]) -> Kno
     let Some(resolver) = lookup::resolver(servers) else {
         return found;
     };
-    let mut tasks = JoinSet::new();
-    for question in questions {
-        tasks.spawn(lookup::ask(resolver.clone(), question.clone(), None));
-    }
+    let (mut questions, mut tasks) = (questions.iter(), JoinSet::new());
     let all = async {
-        while let Some(answer) = tasks.join_next().await {
-            if let Ok((question, Ok((set, _)))) = answer {
-                found.insert(question, set);
+        loop {
+            let room = LOOKUPS_MAX.saturating_sub(tasks.len());
+            for question in questions.by_ref().take(room) {
+                tasks.spawn(lookup::ask(resolver.clone(), question.clone(), None));
+            }
+            match tasks.join_next().await {
+                Some(Ok((question, Ok((set, _))))) => drop(found.insert(question, set)),
+                Some(_) => {}
+                None => return,
             }
         }
     };
@@ -79,14 +85,18 @@ pub(crate) async fn first(questions: &[Question], servers: &[SocketAddr]) -> Kno
     found
 }
 
-/// Starts the task that keeps answers fresh.
+/// Starts the thread that keeps answers fresh.
 pub(crate) fn start(events: Events, wanted: Wanted) -> Names {
     let (sender, changes) = unbounded_channel();
-    let resolver = lookup::resolver(&wanted.servers);
-    let mut book = Book::default();
-    book.set(wanted.questions, wanted.known, Instant::now());
-    let keeper = Keeper { events, book, resolver, servers: wanted.servers, failing: Vec::new() };
-    tokio::spawn(keeper.run(changes));
+    let begun = std::thread::Builder::new().name("ringway-names".to_owned()).spawn(move || {
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(async { Keeper::new(events, wanted).run(changes).await }),
+            Err(error) => tracing::error!(target: "ringway", %error, "no runtime for names of upstreams"),
+        }
+    });
+    if let Err(error) = begun {
+        tracing::error!(target: "ringway", %error, "no thread for names of upstreams: they are not resolved again");
+    }
     Names(sender)
 }
 
@@ -102,9 +112,22 @@ struct Keeper {
     servers: Vec<SocketAddr>,
     /// What the loop was told last.
     failing: Vec<Failing>,
+    /// When that was.
+    told: Instant,
+    /// Whether something else may be failing since.
+    untold: bool,
 }
 
 impl Keeper {
+    fn new(events: Events, wanted: Wanted) -> Keeper {
+        let now = Instant::now();
+        let resolver = lookup::resolver(&wanted.servers);
+        let mut book = Book::default();
+        book.set(wanted.questions, wanted.known, now);
+        let (servers, failing) = (wanted.servers, Vec::new());
+        Keeper { events, book, resolver, servers, failing, told: now, untold: false }
+    }
+
     async fn run(mut self, mut changes: UnboundedReceiver<Wanted>) {
         let mut asked = JoinSet::new();
         let mut files = tokio::time::interval(FILES_PERIOD);
@@ -116,6 +139,7 @@ impl Keeper {
                     asked.spawn(lookup::ask(resolver.clone(), question, before));
                 }
             }
+            let tell_at = self.untold.then(|| self.told + TELL_PERIOD);
             let due = self.book.due().filter(|_| asked.len() < LOOKUPS_MAX && self.resolver.is_some());
             tokio::select! {
                 change = changes.recv() => match change {
@@ -124,15 +148,12 @@ impl Keeper {
                 },
                 Some(answer) = asked.join_next() => {
                     let Ok((question, answer)) = answer else { continue };
-                    metrics::looked_up(answer.is_ok());
-                    let news = self.book.answer(&question, answer, Instant::now());
-                    tell(&question, &news);
-                    let changed = matches!(news, News::Found(_));
-                    if changed && self.events.send(Event::Resolved(self.book.known().clone())).is_err() {
+                    if !self.take_in(question, answer) {
                         return;
                     }
                 }
                 () = sleep_until(due) => {}
+                () = sleep_until(tell_at) => self.tell_failing(),
                 _ = files.tick() => {
                     let now = stamp();
                     if now != stamped {
@@ -141,11 +162,24 @@ impl Keeper {
                     }
                 }
             }
-            self.tell_failing();
+        }
+    }
+
+    /// Takes an answer in; false when nobody listens any more.
+    fn take_in(&mut self, question: Question, answer: book::Answer) -> bool {
+        metrics::looked_up(answer.is_ok());
+        let failed = answer.is_err();
+        let news = self.book.answer(&question, answer, Instant::now());
+        self.untold |= failed || news != News::Nothing;
+        tell(&question, &news);
+        match news {
+            News::Found(found) => self.events.send(Event::Resolved(Known::from([(question, found)]))).is_ok(),
+            _ => true,
         }
     }
 
     fn change(&mut self, wanted: Wanted) {
+        self.untold = true;
         self.book.set(wanted.questions, wanted.known, Instant::now());
         if self.servers != wanted.servers {
             self.servers = wanted.servers;
@@ -160,6 +194,7 @@ impl Keeper {
     }
 
     fn tell_failing(&mut self) {
+        (self.told, self.untold) = (Instant::now(), false);
         let failing = self.book.failing();
         if failing != self.failing {
             self.failing.clone_from(&failing);

@@ -1,6 +1,6 @@
 //! A name server on loopback for tests: what it answers is set, and can be changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,11 +20,20 @@ pub(crate) type Record = (u8, Data);
 #[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    zone: Arc<Mutex<HashMap<String, Vec<Record>>>>,
+    zone: Arc<Mutex<Zone>>,
 }
 
-const A: u16 = 1;
-const AAAA: u16 = 28;
+#[derive(Default)]
+struct Zone {
+    records: HashMap<String, Vec<Record>>,
+    /// Kinds of records whose questions are answered SERVFAIL, and not at all.
+    failing: HashSet<u16>,
+    dropped: HashSet<u16>,
+}
+
+/// Kinds of records.
+pub(crate) const A: u16 = 1;
+pub(crate) const AAAA: u16 = 28;
 const SRV: u16 = 33;
 
 impl Server {
@@ -38,7 +47,9 @@ impl Server {
             let mut query = [0; 512];
             while let Ok((length, peer)) = socket.recv_from(&mut query).await {
                 let answer = answer(&query[..length], &zone.lock().unwrap_or_else(PoisonError::into_inner));
-                let _ = socket.send_to(&answer, peer).await;
+                if let Some(answer) = answer {
+                    let _ = socket.send_to(&answer, peer).await;
+                }
             }
         });
         server
@@ -48,18 +59,31 @@ impl Server {
     pub(crate) fn set(&self, name: &str, records: &[Record]) {
         let mut zone = self.zone.lock().unwrap_or_else(PoisonError::into_inner);
         match records {
-            [] => drop(zone.remove(name)),
-            records => drop(zone.insert(name.to_owned(), records.to_vec())),
+            [] => drop(zone.records.remove(name)),
+            records => drop(zone.records.insert(name.to_owned(), records.to_vec())),
         }
+    }
+
+    /// From now on questions for this kind of records are answered SERVFAIL.
+    pub(crate) fn fail(&self, kind: u16) {
+        self.zone.lock().unwrap_or_else(PoisonError::into_inner).failing.insert(kind);
+    }
+
+    /// From now on questions for this kind of records get no answer.
+    pub(crate) fn drop_questions(&self, kind: u16) {
+        self.zone.lock().unwrap_or_else(PoisonError::into_inner).dropped.insert(kind);
     }
 }
 
 /// RFC 1035 section 4: the header, the question as it came, and records that point at its name.
-fn answer(query: &[u8], zone: &HashMap<String, Vec<Record>>) -> Vec<u8> {
+fn answer(query: &[u8], zone: &Zone) -> Option<Vec<u8>> {
     let name_end = 12 + query[12..].iter().position(|byte| *byte == 0).expect("a name ends");
     let question = &query[12..name_end + 5];
     let kind = u16::from_be_bytes([question[question.len() - 4], question[question.len() - 3]]);
-    let known = zone.get(&name_of(&question[..question.len() - 5]));
+    if zone.dropped.contains(&kind) {
+        return None;
+    }
+    let known = zone.records.get(&name_of(&question[..question.len() - 5]));
     let records: Vec<Vec<u8>> = known
         .into_iter()
         .flatten()
@@ -76,9 +100,15 @@ fn answer(query: &[u8], zone: &HashMap<String, Vec<Record>>) -> Vec<u8> {
             (of == kind).then(|| [&head[..], &data].concat())
         })
         .collect();
-    let code = if known.is_none() { 0x83 } else { 0x80 };
+    let failing = zone.failing.contains(&kind);
+    let records = if failing { Vec::new() } else { records };
+    let code = match known {
+        _ if failing => 0x82,
+        None => 0x83,
+        Some(_) => 0x80,
+    };
     let head = [query[0], query[1], 0x81, code, 0, 1, 0, records.len() as u8, 0, 0, 0, 0];
-    [&head[..], question, &records.concat()].concat()
+    Some([&head[..], question, &records.concat()].concat())
 }
 
 /// `\x05users\x04test` as `users.test`, lower case.

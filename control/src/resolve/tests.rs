@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use engine::plan::ServiceNode;
 
 use super::book::{Fault, Found};
-use super::server::{Data, Record, Server};
+use super::server::{Data, Record, Server, A, AAAA};
 use super::*;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -105,6 +105,78 @@ fn services_with_weights_and_priorities() {
     });
 }
 
+/// What a name is found to be that had `before`, once the name server breaks; and whether it is asked again soon.
+fn check_family(before: &str, broken: impl Fn(&Server), expected: &str, soon: bool) {
+    let list = |text: &str| {
+        let addresses = text.split_ascii_whitespace().map(|text| text.parse().expect("an address"));
+        Found::Addresses(addresses.collect())
+    };
+    let (found, ttl) = run(async {
+        let server = Server::start().await;
+        server.set("users.test", &[ip("10.0.0.1", 60), ip("2001:db8::1", 60)]);
+        broken(&server);
+        ask(&server, addresses_of("users.test"), Some(list(before))).await.expect("one family answers")
+    });
+    assert_eq!((found, ttl <= book::RETRY), (list(expected), soon), "before: {before}");
+}
+
+#[test]
+fn a_family_that_cannot_be_told_keeps_its_addresses() {
+    let (fails, drops) = (
+        |kind| move |server: &Server| server.fail(kind),
+        |kind| move |server: &Server| server.drop_questions(kind),
+    );
+    check_family("10.0.0.9 2001:db8::9", fails(A), "10.0.0.9 2001:db8::1", true);
+    check_family("10.0.0.9 2001:db8::9", fails(AAAA), "10.0.0.1 2001:db8::9", true);
+    check_family("10.0.0.9 10.0.0.8 2001:db8::9", drops(A), "10.0.0.8 10.0.0.9 2001:db8::1", true);
+    // It never had any of that family: many name servers cannot be asked for AAAA at all.
+    check_family("10.0.0.9", fails(AAAA), "10.0.0.1", false);
+    check_family("10.0.0.9", drops(AAAA), "10.0.0.1", false);
+    // There are none any more, and that was said.
+    let gone = |server: &Server| server.set("users.test", &[ip("10.0.0.1", 60)]);
+    check_family("10.0.0.9 2001:db8::9", gone, "10.0.0.1", false);
+}
+
+/// A start waits for a few seconds only: a family whose questions are dropped must not take the other's answer along.
+#[test]
+fn a_family_without_answer_does_not_hold_a_start_up() {
+    let question = addresses_of("users.test");
+    let found = run(async {
+        let server = Server::start().await;
+        server.set("users.test", &[ip("10.0.0.1", 60)]);
+        server.drop_questions(AAAA);
+        first(std::slice::from_ref(&question), &[server.address]).await
+    });
+    let expected = Found::Addresses(vec!["10.0.0.1".parse().expect("an address")]);
+    assert_eq!(found.get(&question), Some(&expected));
+}
+
+/// As APISIX has it: a weight is the target's, and a record without a port leaves that to the upstream.
+#[test]
+fn addresses_of_a_target_share_its_weight() {
+    run(async {
+        let server = Server::start().await;
+        let records = [
+            (60, Data::Srv(10, 60, 1980, "a.test")),
+            (60, Data::Srv(10, 20, 0, "b.test")),
+            (60, Data::Srv(10, 1, 1982, "c.test")),
+        ];
+        server.set("srv.test", &records);
+        server.set("a.test", &[ip("1.1.1.1", 60)]);
+        server.set("b.test", &[ip("1.1.1.2", 60), ip("1.1.1.3", 60)]);
+        server.set("c.test", &[ip("1.1.1.4", 60), ip("1.1.1.5", 60)]);
+        let (found, _) = ask(&server, service("srv.test"), None).await.expect("it resolves");
+        let expected = nodes(&[
+            "1.1.1.1:1980 a.test 60 10",
+            "1.1.1.2:0 b.test 10 10",
+            "1.1.1.3:0 b.test 10 10",
+            "1.1.1.4:1982 c.test 1 10",
+            "1.1.1.5:1982 c.test 1 10",
+        ]);
+        assert_eq!(found, Found::Nodes(expected));
+    });
+}
+
 #[test]
 fn services_that_are_none() {
     run(async {
@@ -160,7 +232,7 @@ fn answers_are_kept_fresh() {
         ];
         while latest != moved.clone().into() {
             match inbox.recv().await.expect("it runs") {
-                Event::Resolved(known) => latest = known,
+                Event::Resolved(changed) => latest.extend(changed),
                 Event::Failing(failing) => panic!("{failing:?}"),
                 _ => {}
             }
@@ -181,10 +253,9 @@ fn answers_are_kept_fresh() {
         other.set("users.test", &[ip("10.0.0.7", 60)]);
         names.set(wanted(vec![other.address]));
         loop {
-            let Event::Resolved(known) = inbox.recv().await.expect("it runs") else { continue };
+            let Event::Resolved(changed) = inbox.recv().await.expect("it runs") else { continue };
             let expected = Found::Addresses(vec!["10.0.0.7".parse().expect("an address")]);
-            assert_eq!(known.get(&name), Some(&expected));
-            assert_eq!(known.get(&app), latest.get(&app), "what it does not know stays");
+            assert_eq!(changed, [(name, expected)].into(), "what it does not know stays");
             break;
         }
     });

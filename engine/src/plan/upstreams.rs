@@ -36,7 +36,8 @@ impl Compiler<'_> {
             Some(old) if same_key && *old.source == **source && old.endpoints == endpoints => old.clone(),
             _ => {
                 carry(&mut endpoints, old.map(|old| &old.endpoints[..]).unwrap_or_default());
-                Arc::new(plan(source, endpoints, &self.feeds.sticky_key))
+                let before = old.map(|old| &*old.rules);
+                Arc::new(plan(source, endpoints, &self.feeds.sticky_key, before))
             }
         };
         self.upstreams.insert(source.id.clone(), plan.clone());
@@ -122,7 +123,10 @@ impl Compiler<'_> {
         if let Some(discovery) = &source.discovery {
             let found = self.feeds.services.get(&discovery.service_name);
             match found.filter(|_| discovery.srv) {
-                Some(found) => list.extend(found.iter().map(|found| self.service_node(source, found))),
+                Some(found) => {
+                    let nodes = found.iter().map(|found| self.service_node(source, found, discovery.port));
+                    list.extend(nodes);
+                }
                 None => {
                     let (host, port) = (discovery.service_name.clone(), discovery.port);
                     self.node(source, &Node::at(NodeAddress::Name { host, port }), &mut list);
@@ -157,19 +161,29 @@ impl Compiler<'_> {
         }
     }
 
-    fn service_node(&self, source: &config::Upstream, found: &ServiceNode) -> Endpoint {
+    /// `port` is for a record that names none: APISIX takes that for the default, too.
+    fn service_node(&self, source: &config::Upstream, found: &ServiceNode, port: u16) -> Endpoint {
+        let mut address = found.address;
+        if address.port() == 0 {
+            address.set_port(port);
+        }
         let spec = NodeSpec {
             weight: found.weight,
             // RFC 2782: the lowest goes first; ours: the highest.
             priority: -i32::from(found.priority),
-            ..spec(source, &Node::at(NodeAddress::Ip(found.address)))
+            ..spec(source, &Node::at(NodeAddress::Ip(address)))
         };
-        let host = node_host(&found.target, found.address.port());
-        endpoint(Address::Tcp(found.address), host, spec, self.feeds.workers)
+        let host = node_host(&found.target, address.port());
+        endpoint(Address::Tcp(address), host, spec, self.feeds.workers)
     }
 }
 
-fn plan(source: &Arc<config::Upstream>, endpoints: Vec<Endpoint>, sticky_key: &[u8; 32]) -> UpstreamPlan {
+fn plan(
+    source: &Arc<config::Upstream>,
+    endpoints: Vec<Endpoint>,
+    sticky_key: &[u8; 32],
+    before: Option<&Rules>,
+) -> UpstreamPlan {
     let specs = endpoints.iter().map(|endpoint| endpoint.spec.clone()).collect();
     UpstreamPlan {
         id: source.id.clone(),
@@ -183,19 +197,19 @@ fn plan(source: &Arc<config::Upstream>, endpoints: Vec<Endpoint>, sticky_key: &[
         },
         retry: RetryPolicy::of(source, endpoints.len()),
         counts_requests: source.retry.budget.is_some() || source.concurrency_limit.is_some(),
-        rules: Arc::new(Rules::new(source, specs, sticky_key)),
+        rules: Arc::new(Rules::new(source, specs, sticky_key).following(before)),
         endpoints,
     }
 }
 
-/// What was known of an address is known of it still.
+/// What was known of an address is known of it still. One that is written twice, or is that of two names, is one
+/// endpoint, in the first plan as in those after it.
 fn carry(endpoints: &mut [Endpoint], before: &[Endpoint]) {
-    let known: HashMap<&Address, &Arc<SharedEndpoint>> =
-        before.iter().map(|endpoint| (&endpoint.address, &endpoint.shared)).collect();
+    let known = before.iter().map(|endpoint| (endpoint.address.clone(), endpoint.shared.clone()));
+    let mut known: HashMap<Address, Arc<SharedEndpoint>> = known.collect();
     for endpoint in endpoints {
-        if let Some(shared) = known.get(&endpoint.address) {
-            endpoint.shared = Arc::clone(shared);
-        }
+        let shared = known.entry(endpoint.address.clone()).or_insert_with(|| endpoint.shared.clone());
+        endpoint.shared = Arc::clone(shared);
     }
 }
 
@@ -291,6 +305,56 @@ mod tests {
             assert!(Arc::ptr_eq(a, b) && plan.upstream(&a.id).is_some_and(|known| Arc::ptr_eq(known, a)));
             prev = Some(plan);
         }
+    }
+
+    /// Whether two nodes of one address are one endpoint from the first plan on.
+    #[test]
+    fn twins_are_one() {
+        let first = document("servers = [\"127.0.0.1:1\", \"127.0.0.1:2\", \"127.0.0.1:1 weight=2\"]");
+        let mut prev: Option<Arc<Plan>> = None;
+        for generation in 1..=2 {
+            let feeds = Feeds { workers: 1, ..Feeds::default() };
+            let mut report = config::Report::new();
+            let plan = super::super::compile(&first, &feeds, prev.as_ref(), generation, &mut report);
+            let plan = plan.expect("compiles");
+            let endpoints = &plan.upstream("u").expect("compiled").endpoints;
+            assert!(Arc::ptr_eq(&endpoints[0].shared, &endpoints[2].shared), "plan {generation}");
+            assert!(!Arc::ptr_eq(&endpoints[0].shared, &endpoints[1].shared), "plan {generation}");
+            prev = Some(plan);
+        }
+    }
+
+    /// A document of one upstream of these fields.
+    fn document(fields: &str) -> Arc<config::Document> {
+        let text = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\n[[upstreams]]\nname = \"u\"\n{fields}\n\
+             [[routes]]\nupstream = \"u\"\n"
+        );
+        let (document, report) = config::parse_str("t.toml", &text, &config::MapEnv::default());
+        Arc::new(document.unwrap_or_else(|| panic!("{}", report.render(false))))
+    }
+
+    /// An SRV record without a port leaves it to the upstream.
+    #[test]
+    fn the_port_of_a_service() {
+        let check = |service: &str, port: u16, expected: &str| {
+            let fields = format!(
+                "discovery_type = \"dns\"\nservice_name = \"{service}\"\ndiscovery_args.record = \"srv\""
+            );
+            let (document, mut report) = (document(&fields), config::Report::new());
+            let address = SocketAddr::new([10, 0, 0, 1].into(), port);
+            let node = ServiceNode { address, target: "a.test".to_owned(), weight: 3, priority: 10 };
+            let services = [("app.test".to_owned(), vec![node])].into();
+            let feeds = Feeds { workers: 1, services, ..Feeds::default() };
+            let plan = super::super::compile(&document, &feeds, None, 1, &mut report).expect("compiles");
+            let endpoint = &plan.upstream("u").expect("compiled").endpoints[0];
+            let spec = &endpoint.spec;
+            let got = format!("{} {} {} {}", endpoint.text, endpoint.host, spec.weight, spec.priority);
+            assert_eq!(got, expected, "{service}");
+        };
+        check("app.test", 8001, "10.0.0.1:8001 a.test:8001 3 -10");
+        check("app.test", 0, "10.0.0.1:80 a.test 3 -10");
+        check("app.test:9000", 0, "10.0.0.1:9000 a.test:9000 3 -10");
     }
 
     #[test]

@@ -552,6 +552,11 @@ impl plugins::Exchange for Exchange {
         self.request_id.push_str(id);
     }
 
+    fn upstream_status(&self) -> Option<u16> {
+        let status = if self.tries > 0 { self.outcome() } else { 0 };
+        (status != 0).then_some(status)
+    }
+
     fn mirror(&mut self, mirror: plugins::Mirror) {
         self.mirrors.push((self.slot_index, mirror));
     }

@@ -49,8 +49,6 @@ pub fn record(connection: &Connection, x: &mut Exchange) {
             body_bytes_out: x.body_bytes_out,
             duration: Duration::from_micros(micros),
             tries: x.tries,
-            // With rivals the last try is not always the one that counts.
-            upstream_status: (x.tries > 0).then(|| x.outcome()),
         };
         chain::end(x, &record);
     }

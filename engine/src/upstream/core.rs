@@ -55,7 +55,7 @@ impl CoreUpstream {
     pub fn pick(self: &Rc<Self>, worker: &Rc<Worker>, ask: &Ask<'_>) -> Result<Try, Picked> {
         let picked = self.group.borrow_mut().pick(ask);
         let Picked::Endpoint(index) = picked else { return Err(picked) };
-        self.tell_loads(worker);
+        self.tell_loads(worker, ask.now);
         let (upstream, worker) = (self.clone(), worker.clone());
         Ok(Try { upstream, worker, index, began: ask.now, answered: Cell::new(false), ended: false })
     }
@@ -71,9 +71,11 @@ impl CoreUpstream {
         }
     }
 
-    /// Has this core's loads published for the others, soon and until they are at rest.
-    fn tell_loads(self: &Rc<Self>, worker: &Rc<Worker>) {
+    /// Has this core's loads published for the others: at once where they were at rest, and then from time to
+    /// time until they are again.
+    fn tell_loads(self: &Rc<Self>, worker: &Rc<Worker>, now: u64) {
         if self.plan.rules.wants_loads() && !self.loads_told.replace(true) {
+            self.group.borrow_mut().publish(now);
             worker.tell_loads(self.clone());
         }
     }
@@ -130,7 +132,7 @@ impl Try {
         if !self.answered.get() || matches!(outcome, Outcome::Failed | Outcome::TimedOut) {
             self.judge(outcome, until, now);
         }
-        self.upstream.tell_loads(&self.worker);
+        self.upstream.tell_loads(&self.worker, now);
         self.upstream.queue.wake_first();
     }
 }

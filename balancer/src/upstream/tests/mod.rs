@@ -48,24 +48,14 @@ fn source(words: &str) -> config::Upstream {
 }
 
 fn active() -> ActiveCheck {
+    let kind = ProbeKind::Tcp;
     ActiveCheck {
-        kind: ProbeKind::Tcp,
-        timeout: Duration::from_secs(1),
-        concurrency: 1,
-        http_path: "/".into(),
-        host: None,
-        port: None,
-        req_headers: Vec::new(),
-        verify: true,
-        grpc_service: String::new(),
-        healthy_interval: Duration::from_secs(1),
-        unhealthy_interval: Duration::from_secs(1),
-        healthy_statuses: vec![200],
-        unhealthy_statuses: vec![500],
+        kind,
         successes: 1,
         http_failures: 1,
         tcp_failures: 1,
         timeouts: 1,
+        ..ActiveCheck::default()
     }
 }
 
