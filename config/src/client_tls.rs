@@ -36,7 +36,8 @@ pub(crate) fn read(value: &Value, report: &mut Report) -> ClientTls {
     let mut reader = Reader::of("UpstreamTls", value, report);
     let verify = reader.opt_bool("verify").unwrap_or(true);
     let ca_place = reader.value_place("ca");
-    let ca = reader.opt_value("ca").and_then(|value| pem(value, "-----BEGIN CERTIFICATE-----", reader.report()));
+    let ca =
+        reader.opt_value("ca").and_then(|value| pem(value, "-----BEGIN CERTIFICATE-----", reader.report()));
     let (cert_place, key_place) = (reader.value_place("client_cert"), reader.value_place("client_key"));
     if reader.has("client_key") {
         reader.report().hide(key_place);
@@ -50,7 +51,8 @@ pub(crate) fn read(value: &Value, report: &mut Report) -> ClientTls {
     }
     let cert = cert.and_then(|value| pem(value, "-----BEGIN CERTIFICATE-----", reader.report()));
     let key = key.and_then(|value| pem(value, "PRIVATE KEY-----", reader.report()));
-    let client = cert.zip(key).map(|(cert, key)| crate::ssl::Pair { cert, key: Secret(key), cert_place, key_place });
+    let client =
+        cert.zip(key).map(|(cert, key)| crate::ssl::Pair { cert, key: Secret(key), cert_place, key_place });
     let name_place = reader.value_place("server_name");
     let server_name = reader.opt_str("server_name").map(str::to_ascii_lowercase);
     if let Some(name) = &server_name {

@@ -112,6 +112,7 @@ fn pools_are_apart_by_identity() {
 fn an_endpoint_without_tls_is_no_endpoint() {
     let authority = Authority::new();
     let origin = Origin::named("plain");
-    let gateway = gateway(origin.address(), "tls = { verify = false }\ntimeout = { connect = \"1s\" }", &authority);
+    let gateway =
+        gateway(origin.address(), "tls = { verify = false }\ntimeout = { connect = \"1s\" }", &authority);
     assert!([502, 504].contains(&tests::get(gateway.address(), "/").status));
 }

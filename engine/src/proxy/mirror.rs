@@ -156,7 +156,9 @@ impl Copy {
                 return this.fail(
                     match error {
                         ConnectError::TimedOut => Outcome::TimedOut,
-                        ConnectError::ClientGone | ConnectError::Io(_) | ConnectError::Tls(_) => Outcome::Failed,
+                        ConnectError::ClientGone | ConnectError::Io(_) | ConnectError::Tls(_) => {
+                            Outcome::Failed
+                        }
                     },
                     None,
                 );

@@ -13,7 +13,9 @@ use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, Connection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use sha2::{Digest, Sha256};
 
 use super::{cipher_name, version_name, Session, TlsStream};
@@ -75,8 +77,7 @@ pub fn compile(source: &ClientTls, upstream_host: Option<&str>, report: &mut Rep
         None => builder.with_no_client_auth(),
         Some(pair) => {
             let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect();
-            let (Some(chain), Ok(key)) =
-                (chain.ok(), PrivateKeyDer::from_pem_slice(pair.key.0.as_bytes()))
+            let (Some(chain), Ok(key)) = (chain.ok(), PrivateKeyDer::from_pem_slice(pair.key.0.as_bytes()))
             else {
                 report.error(pair.cert_place, "the client certificate or its key cannot be read", "");
                 return None;
