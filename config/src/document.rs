@@ -19,7 +19,7 @@ pub use crate::plugin::{GlobalRule, Meta, PluginConfig, PluginEntry, Plugins};
 pub use crate::route::{Route, Timeouts, UpstreamRef};
 pub use crate::server::{Limits, RouterMode, Secret, Server};
 pub use crate::service::Service;
-pub use crate::ssl::{Pair, Protocols, Ssl};
+pub use crate::ssl::{ClientAuth, Pair, Protocols, Ssl};
 pub use crate::upstream::{Keepalive, PassHost, Scheme, Upstream};
 
 /// Everything the operator wrote. Equality ignores where it was written.

@@ -357,6 +357,7 @@ fn described(kind: &str) -> String {
         "Buffers" => "[cores.buffers]",
         "PluginMeta" => "`_meta`",
         "Ssl" => "a certificate",
+        "SslClient" => "`client`",
         "UpstreamTls" => "`tls`",
         "Timeout" => "`timeout`",
         "KeepalivePool" => "`keepalive_pool`",

@@ -17,6 +17,9 @@ use crate::value::Value;
 const NAMES_MAX: usize = 1000;
 /// The most certificates of one entry: one per kind of key is what clients can choose from.
 const PAIRS_MAX: usize = 8;
+/// The longest chain of a client's certificate, and the one where none is written (nginx's, and APISIX's).
+const DEPTH_MAX: i64 = 16;
+const DEPTH_DEFAULT: usize = 1;
 
 /// Certificates for a set of names.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +32,8 @@ pub struct Ssl {
     pub pairs: Vec<Pair>,
     /// `ssl_protocols`: whether TLS 1.2 is spoken, and 1.3.
     pub protocols: Protocols,
+    /// `client`: what clients have to show.
+    pub client: Option<ClientAuth>,
     /// Whether it is in use (`status`).
     pub enabled: bool,
     /// Where it stands.
@@ -46,6 +51,27 @@ pub struct Pair {
     pub cert_place: Place,
     /// Where the key stands.
     pub key_place: Place,
+}
+
+/// What clients have to show.
+#[derive(Clone, Debug)]
+pub struct ClientAuth {
+    /// PEM certificates of the authorities that are believed.
+    pub ca: String,
+    /// Where they stand.
+    pub ca_place: Place,
+    /// Certificates between the client's own and one of `ca`, at most.
+    pub depth: usize,
+    /// `skip_mtls_uri_regex`, as written: paths that need no certificate.
+    pub skip: Vec<String>,
+    /// The same, compiled.
+    pub skip_regexes: Vec<regex::bytes::Regex>,
+}
+
+impl PartialEq for ClientAuth {
+    fn eq(&self, other: &ClientAuth) -> bool {
+        (&self.ca, self.depth, &self.skip) == (&other.ca, other.depth, &other.skip)
+    }
 }
 
 /// Which versions are spoken; at least one.
@@ -72,9 +98,11 @@ pub(crate) fn read(value: &Value, report: &mut Report) -> Option<(Ssl, Identity)
     let protocols = protocols(&mut reader);
     let enabled = reader.range("status", 0..=1) != Some(0);
     reader.one_built("type", &[("server", ())], &["client"]);
-    reader.not_built(&["client", "ocsp_stapling"]);
+    reader.not_built(&["ocsp_stapling"]);
+    let auth = reader.opt_value("client");
+    let client = auth.and_then(|value| client_auth(value, reader.report()));
     let id = identity.id.clone().or_else(|| snis.first().cloned()).unwrap_or_else(|| "default".to_owned());
-    let ssl = Ssl { id, snis, pairs, protocols, enabled, place: value.place };
+    let ssl = Ssl { id, snis, pairs, protocols, client, enabled, place: value.place };
     reader.finish().then_some((ssl, identity))
 }
 
@@ -181,6 +209,22 @@ fn pem(value: &Value, what: &str, mark: &str, report: &mut Report) -> Option<Str
         Problem::error(value, format!("no {what} in PEM form")).label(format!("there is no `{mark}` in it"));
     report.push(problem.help("write the text of the file, or \"${file:/path/to.pem}\" to have it read"));
     None
+}
+
+/// `client = { ca, depth, skip_mtls_uri_regex }`
+fn client_auth(value: &Value, report: &mut Report) -> Option<ClientAuth> {
+    let mut reader = Reader::of("SslClient", value, report);
+    reader.require("ca");
+    let ca_place = reader.value_place("ca");
+    let ca = reader.opt_value("ca");
+    let ca = ca.and_then(|value| pem(value, "certificate", "-----BEGIN CERTIFICATE-----", reader.report()));
+    let depth = reader.range("depth", 0..=DEPTH_MAX).map_or(DEPTH_DEFAULT, |depth| depth as usize);
+    let list = reader.list("skip_mtls_uri_regex");
+    let skip = list.iter().map(|(text, _)| (*text).to_owned()).collect();
+    let compiled = list.into_iter().filter_map(|(text, place)| reader.report().regex(place, text, false));
+    let skip_regexes = compiled.collect();
+    let sound = reader.finish();
+    Some(ClientAuth { ca: ca.filter(|_| sound)?, ca_place, depth, skip, skip_regexes })
 }
 
 fn protocols(reader: &mut Reader<'_, '_>) -> Protocols {

@@ -220,7 +220,9 @@ fn an_idle_connection_is_parked_and_serves_on() {
     }
     let (first, rest) = records.split_at(records.len() / 2);
     client.stream.sock.write_all(first).expect("sent");
-    std::thread::sleep(Duration::from_millis(1300));
+    let parked = || gateway.metric("ringway_connections_parked", &[]);
+    wait_until("it is read from", || parked() < 1.0);
+    wait_until("it is parked again", || parked() >= 1.0);
     client.stream.sock.write_all(rest).expect("sent");
     assert_eq!(client.response().expect("an answer").text(), "/late 0");
 }
@@ -456,4 +458,57 @@ fn real_clients() {
         }
         assert!(said(&["-tls1_1"]).contains("Cipher is (NONE)"), "an old version is not spoken");
     }
+}
+
+#[test]
+fn clients_show_certificates() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let origin = Origin::each(|request| ok(request.fields.get("x-who").unwrap_or("-")));
+    let rewrite =
+        "[routes.plugins.proxy-rewrite.headers.set]\nx-who = \"$ssl_client_verify $ssl_client_s_dn\"\n";
+    let routes = format!("{}{rewrite}", route_to(&[origin.address()]));
+    let text = |client: &str| {
+        let issued = ssl("\"a.test\"", &authority.issue(&["a.test"]), client);
+        let open = ssl("\"open.test\"", &authority.issue(&["open.test"]), "");
+        format!("{routes}\n[[listeners]]\nname = \"secure\"\naddress = \"127.0.0.1:0\"\ntls = true\n{issued}{open}")
+    };
+    let strict = format!("client = {{ ca = '''{}''' }}", authority.pem);
+    let gateway = Gateway::start(&text(&strict));
+    let address = gateway.listener("secure");
+    let get = |config: &Arc<rustls::ClientConfig>, path: &str| -> std::io::Result<(u16, String)> {
+        let mut client = TlsClient::connect(address, "a.test", config)?;
+        let response = client.get("a.test", path)?;
+        Ok((response.status, response.text()))
+    };
+    let (me, other) = (authority.issue(&["me"]), stranger.issue(&["me"]));
+    for version in BOTH {
+        let known = authority.client_with(&[version], Some(&me));
+        for _ in 0..2 {
+            // The second resumes, and is the same client.
+            assert_eq!(get(&known, "/").expect("let in"), (200, "SUCCESS CN=me".to_owned()), "{version:?}");
+        }
+        get(&authority.client(&[version]), "/").expect_err("none");
+        get(&authority.client_with(&[version], Some(&other)), "/").expect_err("a stranger's");
+        // Nor by a connection for a name that demands nothing.
+        let mut around =
+            TlsClient::connect(address, "open.test", &authority.client(&[version])).expect("open");
+        assert_eq!(around.get("open.test", "/").expect("an answer").status, 200);
+        assert_eq!(around.get("a.test", "/").expect("an answer").status, 421);
+    }
+    // Some paths go without.
+    let skip = format!("client = {{ ca = '''{}''', skip_mtls_uri_regex = [\"^/free\"] }}", authority.pem);
+    let known = authority.client_with(BOTH, Some(&me));
+    let mut before = TlsClient::connect(address, "a.test", &known).expect("a handshake");
+    assert_eq!(before.get("a.test", "/").expect("an answer").status, 200);
+    gateway.replace(&text(&skip));
+    assert_eq!(before.get("a.test", "/").expect("an answer").status, 421, "another policy now");
+    let nobody = authority.client(BOTH);
+    assert_eq!(get(&nobody, "/free").expect("an answer").1, "NONE");
+    assert_eq!(get(&nobody, "/x/../free").expect("an answer").0, 200);
+    assert_eq!(get(&nobody, "/free/../x").expect("an answer").0, 400);
+    assert_eq!(get(&known, "/x").expect("an answer").0, 200);
+    get(&authority.client_with(BOTH, Some(&other)), "/free").expect_err("a stranger's");
+    // A ticket from the laxer policy does not open the tighter one.
+    gateway.replace(&text(&strict));
+    get(&nobody, "/free").expect_err("tightened");
 }

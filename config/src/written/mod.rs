@@ -396,6 +396,8 @@ pub struct Ssl {
     pub certs: Option<Vec<String>>,
     /// Their keys, in the same order.
     pub keys: Option<Vec<String>>,
+    /// What clients have to show.
+    pub client: Option<SslClient>,
     /// Which versions are spoken.
     #[schemars(extend("default" = ["TLSv1.2", "TLSv1.3"]))]
     pub ssl_protocols: Option<Vec<SslProtocol>>,
@@ -405,6 +407,19 @@ pub struct Ssl {
     /// Whom it is for.
     #[schemars(extend("default" = "server"))]
     pub r#type: Option<SslType>,
+}
+
+/// What clients have to show.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct SslClient {
+    /// Authorities whose certificates are believed, as PEM.
+    pub ca: String,
+    /// Certificates between the client's own and one of `ca`, at most.
+    #[schemars(range(max = 16), extend("default" = 1))]
+    pub depth: Option<u8>,
+    /// Paths that need no certificate.
+    pub skip_mtls_uri_regex: Option<Vec<String>>,
 }
 
 /// A version of TLS.

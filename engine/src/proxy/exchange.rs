@@ -389,6 +389,15 @@ impl Exchange {
             "ssl_protocol" => Some(Cow::Borrowed(tls.version.as_bytes())),
             "ssl_cipher" => Some(Cow::Borrowed(tls.cipher.as_bytes())),
             "ssl_server_name" => tls.name.as_ref().map(|name| Cow::Borrowed(name.as_bytes())),
+            "ssl_client_verify" => {
+                Some(Cow::Borrowed(if tls.client.is_some() { b"SUCCESS" } else { b"NONE" }))
+            }
+            "ssl_client_s_dn" => tls.client.as_ref().map(|it| Cow::Borrowed(it.subject.as_bytes())),
+            "ssl_client_i_dn" => tls.client.as_ref().map(|it| Cow::Borrowed(it.issuer.as_bytes())),
+            "ssl_client_serial" => tls.client.as_ref().map(|it| Cow::Borrowed(it.serial.as_bytes())),
+            "ssl_client_fingerprint" => {
+                tls.client.as_ref().map(|it| Cow::Borrowed(it.fingerprint.as_bytes()))
+            }
             "ssl_session_reused" => Some(Cow::Borrowed(if tls.resumed { b"r" } else { b"." })),
             _ => None,
         }

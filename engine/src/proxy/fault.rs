@@ -43,6 +43,8 @@ pub enum Term {
     Shed,
     /// All endpoints are at `max_conns`, and the wait for room was too long or not possible.
     Queue,
+    /// The client showed no certificate, and the path needs one.
+    ClientCertificate,
     /// The name it asks for has another certificate than its connection.
     Misdirected,
     /// The protocol was changed and the tunnel has ended.
@@ -72,6 +74,7 @@ impl Term {
             Term::CircuitOpen => "circuit_open",
             Term::Shed => "shed",
             Term::Queue => "queue",
+            Term::ClientCertificate => "client_certificate",
             Term::Misdirected => "misdirected",
             Term::Tunnel => "tunnel",
         }

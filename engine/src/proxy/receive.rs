@@ -137,7 +137,9 @@ fn check_server_name(connection: &Connection, x: &Exchange) -> Result<(), Fault>
     let name = std::str::from_utf8(&x.host).ok();
     match tls.entry(name) {
         Some(wanted) if !shown.covers(wanted) => Err(Fault::answer(421, Term::Misdirected)),
-        _ => Ok(()),
+        _ if x.tls.as_ref().is_some_and(|tls| tls.client.is_some()) || shown.lets_in(&x.path) => Ok(()),
+        // nginx's answer, and APISIX's, where only some paths go without.
+        _ => Err(Fault::answer(400, Term::ClientCertificate)),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustls::server::{Accepted, Acceptor};
 use rustls::Connection as Rustls;
 
-use super::{cipher_name, version_name, Entry, Session, TlsStream};
+use super::{cipher_name, version_name, Client, Entry, Session, TlsStream};
 use crate::clock;
 use crate::http1::{linger, Connection};
 use crate::worker::Worker;
@@ -155,6 +155,7 @@ fn session(rustls: &mut Rustls, name: Option<String>, entry: std::sync::Arc<Entr
         cipher: rustls.negotiated_cipher_suite().map_or("", |suite| cipher_name(suite.suite())),
         name: name.map(String::into_boxed_str),
         resumed: rustls.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+        client: rustls.peer_certificates().and_then(<[_]>::first).and_then(|it| Client::of(it)).map(Box::new),
         entry: Some(entry),
     }
 }

@@ -16,7 +16,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{version, InconsistentKeys, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{PolicyDigest, Tickets};
+use super::{client, PolicyDigest, Tickets};
 use crate::clock;
 
 /// A warning comes when a certificate ends within so many days.
@@ -41,6 +41,8 @@ pub struct Entry {
     source: Arc<Ssl>,
     /// Which client authentication it demands.
     pub policy: PolicyDigest,
+    /// How clients are named in `client`; `None` where none has to be.
+    auth: Option<config::ClientAuth>,
     /// What rustls needs.
     pub config: Arc<ServerConfig>,
 }
@@ -49,6 +51,11 @@ impl Entry {
     /// Its id.
     pub fn id(&self) -> &str {
         &self.source.id
+    }
+
+    /// Whether a request for this path may come from a client without a certificate.
+    pub fn lets_in(&self, path: &[u8]) -> bool {
+        self.auth.as_ref().is_none_or(|auth| auth.skip_regexes.iter().any(|regex| regex.is_match(path)))
     }
 
     /// Whether a connection that was made for `self` may carry requests that `other` is for.
@@ -113,7 +120,10 @@ fn entry(
     if keys.len() != source.pairs.len() {
         return None;
     }
-    let policy = PolicyDigest::default();
+    let (verifier, policy) = match &source.client {
+        None => (None, PolicyDigest::default()),
+        Some(auth) => (Some(client::verifier(auth, provider, report)?), client::digest(auth)),
+    };
     let mut versions = Vec::new();
     if source.protocols.tls13 {
         versions.push(&version::TLS13);
@@ -130,12 +140,16 @@ fn entry(
             return None;
         }
     };
-    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(Keys(keys)));
+    let builder = match verifier {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(Keys(keys)));
     config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
     config.ticketer = ticketer;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 1;
-    Some(Entry { source: source.clone(), policy, config: Arc::new(config) })
+    Some(Entry { source: source.clone(), policy, auth: source.client.clone(), config: Arc::new(config) })
 }
 
 /// The certificates of an entry: the first whose key can sign what the client takes.

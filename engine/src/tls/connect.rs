@@ -176,6 +176,7 @@ pub async fn handshake(stream: &TlsStream, tls: &EndpointTls) -> io::Result<()> 
         cipher: rustls.negotiated_cipher_suite().map_or("", |suite| cipher_name(suite.suite())),
         name: None,
         resumed: rustls.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+        client: None,
         entry: None,
     })?;
     stream.set_session(session);

@@ -7,10 +7,12 @@
 
 pub mod accept;
 pub mod certs;
+mod client;
 pub mod connect;
 mod stream;
 
 pub use certs::{Entry, TlsPlan};
+pub use client::Client;
 pub use connect::{EndpointTls, UpstreamTls};
 pub use stream::TlsStream;
 
@@ -93,6 +95,8 @@ pub struct Session {
     pub name: Option<Box<str>>,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
+    /// Who the client is, by the certificate that it showed.
+    pub client: Option<Box<Client>>,
     /// Whose certificate was shown; `None` toward an upstream.
     pub entry: Option<Arc<Entry>>,
 }
