@@ -183,7 +183,14 @@ impl TlsStream {
     }
 
     /// Receives plaintext into the free end of `buffer`; 0 is the end, with or without a close_notify.
+    ///
+    /// # Errors
+    ///
+    /// The socket's; `InvalidData` for records that break the rules; `InvalidInput` for a buffer without room.
     pub async fn read(&self, mut buffer: Buf, handle: Option<CancelHandle>) -> BufResult<usize, Buf> {
+        if buffer.room() == 0 {
+            return (Err(ErrorKind::InvalidInput.into()), buffer);
+        }
         loop {
             match self.decrypt(&mut buffer) {
                 Ok(Some(count)) => return (Ok(count), buffer),
