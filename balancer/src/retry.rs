@@ -32,6 +32,39 @@ pub struct RetryPolicy {
     backoff: Option<Backoff>,
 }
 
+/// Methods beyond RFC 9110's that IANA's registry calls idempotent: WebDAV's and its kin.
+const IDEMPOTENT: &[&str] = &[
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "COPY",
+    "LABEL",
+    "LINK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "ORDERPATCH",
+    "PROPFIND",
+    "PROPPATCH",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
+
 /// How an attempt ended without an answer that the client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -141,12 +174,16 @@ impl RetryPolicy {
 
     /// Whether it may be repeated although an endpoint may have acted on it.
     ///
-    /// Methods that [`Method`] does not know count as LOCK does: what they do is not known (RFC 9110
-    /// section 9.2.2). Listing them says so.
+    /// Methods that neither [`Method`] nor [`IDEMPOTENT`] knows count as LOCK does: what they do is not known
+    /// (RFC 9110 section 9.2.2). Listing them says so.
     fn is_repeatable(&self, method: &[u8]) -> bool {
         match &self.methods {
             Some(methods) => lists(methods, method),
-            None => !matches!(Method::from_bytes(method), Method::Post | Method::Patch | Method::Other),
+            None => match Method::from_bytes(method) {
+                Method::Post | Method::Patch => false,
+                Method::Other => IDEMPOTENT.iter().any(|known| known.as_bytes() == method),
+                _ => true,
+            },
         }
     }
 }
@@ -239,8 +276,10 @@ mod tests {
         check("GET 1/1 0s+1 sent kept may=POST", NoAnswer, false);
         check("GET 1/1 0s+1 kept may=POST", NotSent, true);
         check("LOCK 1/1 0s+1 sent kept may=GET may=LOCK", Timeout, true);
-        check("PROPFIND 1/1 0s+1 sent kept", Timeout, false);
-        check("PROPFIND 1/1 0s+1 sent kept may=PROPFIND", Timeout, true);
+        check("PROPFIND 1/1 0s+1 sent kept", Timeout, true);
+        check("LOCK 1/1 0s+1 sent kept", Timeout, false);
+        check("FROB 1/1 0s+1 sent kept", Timeout, false);
+        check("FROB 1/1 0s+1 sent kept may=FROB", Timeout, true);
         check("post 1/1 0s+1 sent kept may=POST", Timeout, false);
     }
 

@@ -204,7 +204,8 @@ fn table(value: &Value, report: &mut Report) -> Option<Node> {
         slow_start: reader.opt_duration("slow_start"),
         ..defaults
     };
-    reader.not_built(&["metadata"]);
+    // The operator's own marks, as APISIX has them: nothing reads them.
+    reader.opt_value("metadata");
     let sound = reader.finish();
     let address = address?;
     sound.then_some(Node { address, ..node })

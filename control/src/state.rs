@@ -362,6 +362,7 @@ impl State {
                 self.engine.tell_health(upstream);
                 self.prober.health(upstream);
             }
+            Report::Suspect { endpoint } => self.prober.suspect(endpoint),
             Report::Drained { worker, cut } => {
                 if *cut > 0 {
                     tracing::warn!(target: "ringway", worker, cut, "connections were cut");

@@ -70,6 +70,11 @@ pub enum Report {
         /// What changed.
         change: balancer::endpoint::Change,
     },
+    /// A try at this endpoint failed, and probes decide over it: it may be worth one now.
+    Suspect {
+        /// What the process knows of the endpoint.
+        endpoint: Arc<balancer::endpoint::SharedEndpoint>,
+    },
     /// Drained or stopped: no connection is left and the thread ends in order.
     Drained {
         /// Its index.

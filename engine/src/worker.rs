@@ -198,6 +198,11 @@ impl Worker {
         let _ = self.reports.send(Report::Health { worker: self.index, upstream, endpoint, change });
     }
 
+    /// Tells control that a try at an endpoint under active checks failed.
+    pub fn report_suspect(&self, endpoint: &Arc<balancer::endpoint::SharedEndpoint>) {
+        let _ = self.reports.send(Report::Suspect { endpoint: endpoint.clone() });
+    }
+
     /// Publishes this core's loads of an upstream every [`LOADS_PERIOD`] until they are at rest.
     pub fn tell_loads(self: &Rc<Self>, upstream: Rc<CoreUpstream>) {
         self.loads.borrow_mut().push(upstream);

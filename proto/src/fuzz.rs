@@ -7,6 +7,15 @@
 //!
 //! The oracles are others: httparse for heads and chunk sizes, and a slow normaliser written from
 //! the rule for paths. What we accept, they must accept and read the same; they may accept more.
+//!
+//! Heads, chunks and targets stand here; `opening` has what comes before HTTP, `grpc` what is built
+//! on it.
+
+mod grpc;
+mod opening;
+
+pub use grpc::grpc;
+pub use opening::{client_hello, detect, proxy_protocol};
 
 use crate::chunked::{self, write_chunk_header, ChunkError, Decoder};
 use crate::head::{self, Head, HeadError, HeadLimits, Method, Name};

@@ -29,6 +29,26 @@ fn target() {
     run("target", proto::fuzz::target);
 }
 
+#[test]
+fn proxy_protocol() {
+    run("proxy_protocol", proto::fuzz::proxy_protocol);
+}
+
+#[test]
+fn client_hello() {
+    run("client_hello", proto::fuzz::client_hello);
+}
+
+#[test]
+fn detect() {
+    run("detect", proto::fuzz::detect);
+}
+
+#[test]
+fn grpc() {
+    run("grpc", proto::fuzz::grpc);
+}
+
 fn run(name: &str, target: fn(&[u8])) {
     let corpus = corpus(name);
     for (path, input) in &corpus {
@@ -99,7 +119,7 @@ impl Random {
     }
 }
 
-/// What matters to HTTP, so that a mutation is often one that could matter.
+/// What matters to HTTP and to what comes before it, so that a mutation is often one that could matter.
 const PIECES: &[&[u8]] = &[
     b"\r\n",
     b"\r",
@@ -147,6 +167,19 @@ const PIECES: &[&[u8]] = &[
     b"@",
     b"=",
     b"&",
+    b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n",
+    b"PROXY TCP6 ::1 ::ffff:1.2.3.4 1 2\r\n",
+    b"PROXY UNKNOWN",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\x16\x03\x01\0\x05",
+    b"\0\0\0\x08\0\x06\0\0\x03a.b",
+    b"\0\x10\0\x05\0\x03\x02h2",
+    b"\0\0\0\0\x05hello",
+    b"\x80\0\0\0\x10grpc-status: 0\r\n",
+    b"aGVsbG8=",
+    b"%20",
+    b"99999999H",
 ];
 
 fn mutate(corpus: &[(PathBuf, Vec<u8>)], random: &mut Random, input: &mut Vec<u8>) {

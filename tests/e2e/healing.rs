@@ -53,6 +53,25 @@ fn a_killed_origin_costs_at_most_what_is_in_flight() {
     assert!(failed <= (CLIENTS + 2) as f64, "{failed} failed");
 }
 
+/// With probes alone, a second apart: what fails has the endpoint probed at once.
+#[test]
+fn probes_do_not_wait_for_their_interval_when_traffic_fails() {
+    let mut origins = fleet();
+    let probes = "[upstreams.checks.active]\nhealthy = { interval = 5, successes = 1 }\n\
+        unhealthy = { interval = 5, http_failures = 1, tcp_failures = 1, timeouts = 1 }\n";
+    let gateway = before(&origins, "", &format!("retries = 0\n{probes}"));
+    let load = Load::start(gateway.address(), CLIENTS, RATE);
+    wait_served_by(&load, &["a", "b", "c"]);
+    origins[0].kill();
+    let began = Instant::now();
+    wait_served_by(&load, &["b", "c"]);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    drop(load);
+    // Those in flight, and what is asked until the probe was refused and the cores were told.
+    let failed = gateway.metric("ringway_requests_total", &["code=\"502\""]);
+    assert!(failed <= (3 * CLIENTS) as f64, "{failed} failed");
+}
+
 #[test]
 fn a_killed_origin_costs_nothing_with_retries() {
     let mut origins = fleet();

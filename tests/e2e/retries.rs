@@ -284,3 +284,34 @@ fn each_try_of_a_request_without_a_host_names_its_own() {
     assert_eq!(client.response().text(), "fine");
     assert_eq!(origin.last().fields.get("host"), Some(origin.to_string().as_str()));
 }
+
+/// `replay_body` holds for a body that came along with its head as well.
+#[test]
+fn a_small_body_past_replay_body_is_not_repeated() {
+    let dying = Origin::script(|mut peer| {
+        peer.request();
+    });
+    let good = Origin::named("fine");
+    for (replay_body, method, expected) in
+        [("10B", "PUT", 200), ("9B", "PUT", 502), ("0B", "PUT", 502), ("0B", "GET", 200)]
+    {
+        let toml = format!(
+            "[server.limits]\nreplay_body = \"{replay_body}\"\n{}",
+            upstream(&format!("\"{dying}\", \"{good} backup\""), "")
+        );
+        let gateway = Gateway::start(&toml);
+        let body = if method == "PUT" { "Content-Length: 10\r\n\r\n0123456789" } else { "\r\n" };
+        let bytes = format!("{method} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{body}");
+        assert_eq!(request(gateway.address(), &bytes).status, expected, "{replay_body} {method}");
+    }
+    // Where nothing was sent, nothing is sent twice.
+    let gone = Origin::refused();
+    let toml = format!(
+        "[server.limits]\nreplay_body = \"0B\"\n{}",
+        upstream(&format!("\"{gone}\", \"{good} backup\""), "")
+    );
+    let gateway = Gateway::start(&toml);
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+    assert_eq!(request(gateway.address(), post).text(), "fine");
+    assert_eq!(good.last().body, b"hello");
+}

@@ -358,9 +358,17 @@ impl Group {
         let view = View { rules: members, locals, chance, key: ask.key, now: ask.now };
         let scene = Scene { rules, shared, locals, chance, tried, now: ask.now };
         let part = &mut parts[part];
-        let forgets = part.forgets();
-        let number =
-            part.next(&view, |number| watch.verdict(&scene, members.members[number] as usize, forgets));
+        let again = !tried.is_empty();
+        let forgets = part.forgets() && !again;
+        let parked = watch.parked.len();
+        let verdict = |number: usize| watch.verdict(&scene, members.members[number] as usize, forgets);
+        let number = if again { part.next_again(&view, verdict) } else { part.next(&view, verdict) };
+        // What one of the part's turns was found to be without, the other is spared.
+        for index in &watch.parked[parked.min(watch.parked.len())..] {
+            if let Some(seat) = rules.endpoints[*index as usize].seat {
+                part.leave(seat.number as usize);
+            }
+        }
         number.map(|number| members.members[number] as usize)
     }
 

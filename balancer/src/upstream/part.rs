@@ -14,6 +14,10 @@ use crate::pick::{ewma, p2c, Chance, Verdict};
 /// Endpoints that a policy picks among, by number: see [`PartRules`].
 pub(super) struct Part {
     balance: Balance,
+    /// Whose turn it is for further tries, from the first of them on; only of policies that take turns. A
+    /// further try that took the turn of the node that it goes to would leave the next request to the node
+    /// that just failed, and so on: a dead node would get twice its share of first tries.
+    again: Option<Balance>,
     mean_weight: f64,
 }
 
@@ -38,6 +42,30 @@ pub(super) struct View<'a> {
     pub now: u64,
 }
 
+impl Balance {
+    fn enter(&mut self, number: usize) {
+        match self {
+            Balance::RoundRobin(balance) => balance.enter(number),
+            Balance::LeastConn(balance) => balance.enter(number),
+            Balance::Random(sampler) | Balance::P2c(sampler) | Balance::Ewma(sampler) => {
+                sampler.enter(number);
+            }
+            Balance::Table => {}
+        }
+    }
+
+    fn leave(&mut self, number: usize) {
+        match self {
+            Balance::RoundRobin(balance) => balance.leave(number),
+            Balance::LeastConn(balance) => balance.leave(number),
+            Balance::Random(sampler) | Balance::P2c(sampler) | Balance::Ewma(sampler) => {
+                sampler.leave(number);
+            }
+            Balance::Table => {}
+        }
+    }
+}
+
 impl Part {
     pub fn new(kind: Kind, rules: &PartRules, worker: usize) -> Part {
         let weights = rules.weights.iter().copied();
@@ -49,12 +77,12 @@ impl Part {
             Kind::Ewma => Balance::Ewma(Sampler::new(weights)),
             Kind::Chash | Kind::IpHash | Kind::Maglev => Balance::Table,
         };
-        Part { balance, mean_weight: rules.mean_weight() }
+        Part { balance, again: None, mean_weight: rules.mean_weight() }
     }
 
     /// The part that follows this one over the same endpoints: it takes its turn on, and all may be picked.
     pub fn follow(&self, rules: &PartRules) -> Part {
-        let mut part = Part { balance: self.balance.clone(), mean_weight: self.mean_weight };
+        let mut part = Part { balance: self.balance.clone(), again: None, mean_weight: self.mean_weight };
         (0..rules.members.len()).for_each(|number| part.enter(number));
         part
     }
@@ -66,26 +94,12 @@ impl Part {
 
     /// A member may be picked (again).
     pub fn enter(&mut self, number: usize) {
-        match &mut self.balance {
-            Balance::RoundRobin(balance) => balance.enter(number),
-            Balance::LeastConn(balance) => balance.enter(number),
-            Balance::Random(sampler) | Balance::P2c(sampler) | Balance::Ewma(sampler) => {
-                sampler.enter(number);
-            }
-            Balance::Table => {}
-        }
+        self.balances().for_each(|balance| balance.enter(number));
     }
 
     /// A member is not put forward until it enters again. Tables know nothing of it: they ask.
     pub fn leave(&mut self, number: usize) {
-        match &mut self.balance {
-            Balance::RoundRobin(balance) => balance.leave(number),
-            Balance::LeastConn(balance) => balance.leave(number),
-            Balance::Random(sampler) | Balance::P2c(sampler) | Balance::Ewma(sampler) => {
-                sampler.leave(number);
-            }
-            Balance::Table => {}
-        }
+        self.balances().for_each(|balance| balance.leave(number));
     }
 
     /// What is under way at a member changed.
@@ -93,6 +107,27 @@ impl Part {
     pub fn load(&mut self, number: usize, local: &Local) {
         if let Balance::LeastConn(balance) = &mut self.balance {
             balance.load(number, local.load());
+            if let Some(Balance::LeastConn(again)) = &mut self.again {
+                again.load(number, local.load());
+            }
+        }
+    }
+
+    fn balances(&mut self) -> impl Iterator<Item = &mut Balance> {
+        std::iter::once(&mut self.balance).chain(&mut self.again)
+    }
+
+    /// As [`Part::next`], for a request that was tried: it takes nobody's turn. `verdict` may not have members
+    /// leave.
+    pub fn next_again(&mut self, view: &View<'_>, verdict: impl FnMut(usize) -> Verdict) -> Option<usize> {
+        match &self.balance {
+            Balance::RoundRobin(_) | Balance::LeastConn(_) => {}
+            _ => return self.next(view, verdict),
+        }
+        match self.again.get_or_insert_with(|| self.balance.clone()) {
+            Balance::RoundRobin(balance) => balance.next(verdict),
+            Balance::LeastConn(balance) => balance.next(verdict),
+            _ => None,
         }
     }
 

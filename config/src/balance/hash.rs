@@ -167,6 +167,16 @@ fn known(var: &Var, name: &str, reader: &mut Reader<'_, '_>) -> bool {
             reader.report().push(problem.label("would always be empty").help(help));
             false
         }
+        // Constants of nginx that the schema of APISIX allows: nothing to tell requests apart by.
+        Var::Other(name) if matches!(name.as_str(), "server_name" | "hostname") => {
+            let what = format!("`{name}` is the same for all requests");
+            reader.report().warning(
+                place,
+                what,
+                "the client's address counts instead; write remote_addr or host",
+            );
+            true
+        }
         Var::Other(_) => {
             let near = Var::plain_names().map(|known| (known, Place::NOWHERE));
             let mut help = reader.report().suggest(name, near);

@@ -110,6 +110,20 @@ fn what_is_hashed() {
     );
 }
 
+/// APISIX's schema takes two of nginx's constants.
+#[test]
+fn constants_of_a_hash() {
+    for key in ["server_name", "hostname"] {
+        let text = format!(
+            "[server]\nlisten = \":8080\"\n[[routes]]\n[routes.upstream]\nservers = [\"127.0.0.1:1\"]\ntype = \"chash\"\nkey = \"{key}\"\n"
+        );
+        let (document, report) = crate::parse_str("t.toml", &text, &crate::MapEnv::default());
+        assert!(document.is_some(), "{}", report.render(false));
+        let what = &report.problems()[0].what;
+        assert_eq!(*what, format!("`{key}` is the same for all requests"));
+    }
+}
+
 #[test]
 fn variables_of_a_hash() {
     #[track_caller]

@@ -411,7 +411,6 @@ upstream = "127.0.0.1:1"
         &[
             r#"error 5:10 `scheme = "grpcs"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
             "error 6:1 `http2` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
-            "error 7:32 `metadata` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
             r#"error 11:18 `discovery_type = "nacos"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
         ],
     );

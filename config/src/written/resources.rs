@@ -205,6 +205,8 @@ pub struct Node {
     pub max_conns: Option<u32>,
     /// How long it takes to its full share once it is back. The upstream's by default.
     pub slow_start: Option<Duration>,
+    /// The operator's own marks.
+    pub metadata: Option<serde_json::Value>,
 }
 
 /// Connections kept open toward endpoints, per core.

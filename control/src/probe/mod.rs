@@ -18,7 +18,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
-use balancer::endpoint::{Change, ProbeOutcome};
+use balancer::endpoint::{Change, ProbeOutcome, SharedEndpoint};
 use config::balance::{ActiveCheck, ProbeKind};
 use config::PassHost;
 use engine::plan::{Endpoint, Plan, UpstreamPlan};
@@ -58,6 +58,8 @@ enum Message {
     Plan(Arc<Plan>),
     /// Live traffic changed the health of an endpoint of this upstream.
     Health(String),
+    /// A try at this endpoint failed.
+    Suspect(Arc<SharedEndpoint>),
 }
 
 impl Prober {
@@ -80,6 +82,14 @@ impl Prober {
     pub(crate) fn health(&self, upstream: &str) {
         if let Some(messages) = &self.messages {
             let _ = messages.send(Message::Health(upstream.to_owned()));
+        }
+    }
+
+    /// A try of live traffic at this endpoint failed: it is probed at once, or as soon as
+    /// [`schedule`] allows.
+    pub(crate) fn suspect(&self, endpoint: &Arc<SharedEndpoint>) {
+        if let Some(messages) = &self.messages {
+            let _ = messages.send(Message::Suspect(endpoint.clone()));
         }
     }
 }
@@ -175,6 +185,9 @@ impl Work {
                 message = messages.recv() => match message {
                     Some(Message::Plan(plan)) => self.follow(&plan),
                     Some(Message::Health(upstream)) => self.health(&upstream),
+                    Some(Message::Suspect(endpoint)) => {
+                        self.schedule.hurry(Arc::as_ptr(&endpoint) as Key, Instant::now());
+                    }
                     None => return,
                 },
                 Some(ended) = self.probes.join_next_with_id() => self.ended(ended),

@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 /// Probes under way at once, over all upstreams.
 pub(super) const PROBES_MAX: usize = 256;
+/// Between probes of an endpoint that live traffic fails at.
+const HURRY_GAP: Duration = Duration::from_millis(20);
+/// Over so long at most: whoever probes once an hour wants to know sooner than that what is there.
+const SPREAD_MAX: Duration = Duration::from_secs(5);
 /// So many new endpoints are probed at once; more are spread over their first interval.
 pub(super) const AT_ONCE: usize = 32;
 /// How far an interval is stretched or cut at most, as a share of it.
@@ -59,6 +63,8 @@ struct Entry {
     pace: Pace,
     healthy: bool,
     turn: Turn,
+    /// When its last probe began.
+    last: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -116,7 +122,7 @@ impl Schedule {
                     if turn == Turn::Never && !pace.interval(healthy).is_zero() {
                         fresh.push(key);
                     }
-                    self.entries.insert(key, Entry { pace, healthy, turn });
+                    self.entries.insert(key, Entry { pace, healthy, turn, last: None });
                 }
             }
         }
@@ -134,6 +140,17 @@ impl Schedule {
     pub(super) fn health(&mut self, key: Key, healthy: bool, now: Instant) {
         if self.entries.get(&key).is_some_and(|entry| entry.healthy != healthy) {
             self.reconsider(key, healthy, now);
+        }
+    }
+
+    /// Live traffic failed at an endpoint that counts as healthy: its next probe comes now, or [`HURRY_GAP`] after
+    /// the last began. What the probe finds counts as any other's result.
+    pub(super) fn hurry(&mut self, key: Key, now: Instant) {
+        let Some(entry) = self.entries.get(&key) else { return };
+        let Turn::At(due) = entry.turn else { return };
+        let soonest = entry.last.map_or(now, |last| (last + HURRY_GAP).max(now));
+        if entry.healthy && soonest < due {
+            self.plan(key, Some(soonest));
         }
     }
 
@@ -172,6 +189,7 @@ impl Schedule {
         }
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.healthy = healthy;
+        entry.last = Some(running.since);
         let interval = entry.pace.interval(healthy);
         let next = (!interval.is_zero()).then(|| (running.since + self.jittered(interval)).max(now));
         self.plan(key, next);
@@ -187,7 +205,7 @@ impl Schedule {
         let late = fresh.len().saturating_sub(AT_ONCE);
         for (place, key) in fresh.iter().enumerate() {
             let Some(entry) = self.entries.get(key) else { continue };
-            let interval = entry.pace.interval(entry.healthy);
+            let interval = entry.pace.interval(entry.healthy).min(SPREAD_MAX);
             let share = (place + 1).saturating_sub(AT_ONCE) as f64 / (late + 1) as f64;
             self.plan(*key, Some(now + interval.mul_f64(share)));
         }
@@ -321,9 +339,29 @@ mod tests {
         schedule.set(wanted(1000), now);
         assert_eq!(taken(&mut schedule, now).len(), AT_ONCE, "no more at once");
         let times: Vec<f64> = schedule.queue.iter().map(|(due, _)| (*due - now).as_secs_f64()).collect();
-        assert!(times.iter().all(|time| *time > 0.0 && *time < 10.0), "all within the first interval");
-        let early = times.iter().filter(|time| **time < 5.0).count();
+        let spread = SPREAD_MAX.as_secs_f64();
+        assert!(times.iter().all(|time| *time > 0.0 && *time < spread), "all soon, however long the interval");
+        let early = times.iter().filter(|time| **time < spread / 2.0).count();
         assert!((450..=520).contains(&early), "evenly: {early} of {} in the first half", times.len());
+    }
+
+    #[test]
+    fn failing_traffic_hurries_probes() {
+        let start = Instant::now();
+        let at = |millis: u64| start + Duration::from_millis(millis);
+        let mut schedule = Schedule::new(3);
+        schedule.set(vec![(1, pace("u", 60_000, 60_000, 10), true)], start);
+        assert_eq!(taken(&mut schedule, start), [1]);
+        schedule.hurry(1, at(1)); // under way: its result is the answer
+        schedule.ended(1, true, at(2));
+        assert!(taken(&mut schedule, at(1000)).is_empty());
+        schedule.hurry(1, at(5));
+        assert!(taken(&mut schedule, at(15)).is_empty(), "not sooner than {HURRY_GAP:?} after the last");
+        assert_eq!(taken(&mut schedule, at(20)), [1]);
+        schedule.ended(1, false, at(21));
+        schedule.hurry(1, at(100)); // known to be ill
+        schedule.hurry(2, at(100)); // nobody's
+        assert!(taken(&mut schedule, at(1000)).is_empty());
     }
 
     #[test]

@@ -18,6 +18,10 @@ use std::sync::Arc;
 use config::{ListenAddress, Listener};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+/// How often, and how far apart, a port that is taken is asked for again: half a second in all.
+const BUSY_TRIES: u32 = 10;
+const BUSY_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// What tells one listener from another: its address as written, and for a port
 /// that the kernel chooses its name too. Two documents that write the same mean
 /// the same socket, whatever else they say of it.
@@ -131,7 +135,7 @@ fn bind_tcp(
         Ok(socket)
     };
     if address.port() != 0 {
-        drop(make(address, false)?);
+        alone(|| make(address, false))?;
     }
     let first = make(address, true)?;
     let real = first.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
@@ -143,6 +147,19 @@ fn bind_tcp(
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     }
     Ok((real.to_string(), list.into_iter().map(OwnedFd::from).collect()))
+}
+
+/// Makes sure that nobody else listens there. Asked for a moment again before it is believed that somebody does:
+/// the sockets of a gateway that was killed live on until the kernel has taken its rings apart.
+#[allow(clippy::disallowed_methods)] // never on a core: control's start, or its helper thread
+fn alone(bind: impl Fn() -> io::Result<Socket>) -> io::Result<()> {
+    for _ in 0..BUSY_TRIES {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(BUSY_PAUSE),
+            other => return other.map(drop),
+        }
+    }
+    bind().map(drop)
 }
 
 /// Unix sockets know no SO_REUSEPORT: one socket, of which each worker gets a

@@ -85,7 +85,8 @@ impl TryError {
 pub fn take_small_body(x: &mut Exchange, input: &mut Buf) {
     if let BodyLength::Fixed(bytes) = x.body_length {
         if x.source.whole().is_none() && !x.source.is_begun() && input.len() as u64 >= bytes {
-            x.source.take_whole(input, bytes as usize);
+            let most = x.settings().limits.replay_body;
+            x.source.take_whole(input, bytes as usize, most);
             x.body_bytes_in = bytes;
         }
     }
@@ -113,7 +114,7 @@ pub async fn run(
     x.scratch = bytes;
     if let Some(link) = upstream.pools[index].checkout() {
         worker.stats.upstream_reused.add(1);
-        let again = x.request.method().is_idempotent() && whole;
+        let again = x.request.method().is_idempotent() && whole && x.source.is_replayable();
         let result = on_link(connection, x, input, way, link, whole).await;
         match result {
             Err(error) if again && error.failure == Failure::NoAnswer && !x.response_begun => {

@@ -107,7 +107,8 @@ async fn tries(
             Err(error) => error,
         };
         this.fail(outcome(x, &error), x.response_begun.then_some(x.head_at));
-        if !matches!(error.failure, Failure::Status(_)) {
+        // Behind a head that went out, its status stays what the endpoint answered.
+        if !matches!(error.failure, Failure::Status(_)) && !x.response_begun {
             x.note_try(error.fault.status);
         }
         last = error.fault;

@@ -37,6 +37,7 @@ pub fn allowance(x: &Exchange, way: &Way<'_>) -> Option<Hedge> {
     let hedge = way.upstream.plan.source.hedge?;
     let fits = x.tries == 1
         && !x.upgrade
+        && x.source.is_replayable()
         && way.upstream.plan.retry.hedgeable(x.request.method_bytes())
         // A session stays where it is as long as that has not failed.
         && !sticky::has_session(x, way.upstream, way.this.index);

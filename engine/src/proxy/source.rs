@@ -33,6 +33,8 @@ enum State {
     Empty,
     /// It was read to its end, and `bytes` is all of it.
     Kept,
+    /// As `Kept`, but it is longer than what may be repeated: it goes out once.
+    Once,
     /// It comes from the connection; `bytes` is what was read so far.
     Stream,
     /// It comes from the connection, and what was read was let go.
@@ -78,7 +80,7 @@ impl Source {
     /// The whole body, where it is here.
     pub fn whole(&self) -> Option<&[u8]> {
         match self.state {
-            State::Empty | State::Kept => Some(&self.bytes),
+            State::Empty | State::Kept | State::Once => Some(&self.bytes),
             State::Stream | State::Lost | State::Gone => None,
         }
     }
@@ -90,7 +92,7 @@ impl Source {
 
     /// Whether the request was read to its end.
     pub fn is_read(&self) -> bool {
-        matches!(self.state, State::Empty | State::Kept | State::Gone)
+        matches!(self.state, State::Empty | State::Kept | State::Once | State::Gone)
     }
 
     /// Whether all that was read of it is still here.
@@ -109,12 +111,12 @@ impl Source {
         self.bytes = body;
     }
 
-    /// Takes a body of `bytes` that lies in `input` whole.
-    pub fn take_whole(&mut self, input: &mut Buf, bytes: usize) {
+    /// Takes a body of `bytes` that lies in `input` whole; one of more than `most` may go out once only.
+    pub fn take_whole(&mut self, input: &mut Buf, bytes: usize, most: usize) {
         self.bytes.clear();
         self.bytes.extend_from_slice(&input.data()[..bytes]);
         input.consume(bytes);
-        self.state = State::Kept;
+        self.state = if bytes <= most { State::Kept } else { State::Once };
     }
 
     /// Notes the next piece of a body that streams.
@@ -197,6 +199,19 @@ mod tests {
         check(0, "1", None, false, 0);
         check(0, "0", None, true, 0);
         check(usize::MAX, &format!("{KEPT_BYTES_MAX} 1"), None, false, 0);
+    }
+
+    #[test]
+    fn what_came_along_with_its_head() {
+        for (most, replayable) in [(5, true), (4, false), (0, false)] {
+            let mut input = Buf::take(crate::buffer::Class::Small);
+            input.append(b"helloGET /");
+            let mut source = Source::default();
+            source.begin(BodyLength::Fixed(5));
+            source.take_whole(&mut input, 5, most);
+            assert_eq!((source.whole(), source.is_replayable()), (Some(&b"hello"[..]), replayable), "{most}");
+            assert_eq!((source.is_read(), input.data()), (true, &b"GET /"[..]));
+        }
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::clock;
 use crate::plan::UpstreamPlan;
 use crate::worker::Worker;
 
+/// Of an endpoint whose tries fail this core tells control no more often.
+const SUSPECT_GAP_MICROS: u64 = 10_000;
+
 /// See the module.
 pub struct CoreUpstream {
     /// The shared part.
@@ -31,6 +34,8 @@ pub struct CoreUpstream {
     pub queue: Queue,
     /// Whether this core's loads are being published.
     pub loads_told: Cell<bool>,
+    /// When each endpoint was suspected last, in microseconds; empty without active checks.
+    suspected: Vec<Cell<u64>>,
 }
 
 impl CoreUpstream {
@@ -47,6 +52,10 @@ impl CoreUpstream {
             group: RefCell::new(group),
             queue: Queue::default(),
             loads_told: Cell::new(false),
+            suspected: match plan.source.checks.as_ref().is_some_and(|checks| checks.active.is_some()) {
+                true => plan.endpoints.iter().map(|_| Cell::new(0)).collect(),
+                false => Vec::new(),
+            },
             plan: plan.clone(),
         }
     }
@@ -68,6 +77,16 @@ impl CoreUpstream {
         match self.group.borrow_mut().request_begins(now) {
             Admission::Admitted => Ok(Admitted { upstream: Some(self.clone()), micros: None }),
             Admission::Shed(after) => Err(after),
+        }
+    }
+
+    /// A try failed. Where probes decide over the endpoint, control is told, so that it need not wait for the
+    /// next interval.
+    fn suspect(&self, worker: &Worker, index: usize, now: u64) {
+        let Some(last) = self.suspected.get(index) else { return };
+        if last.get() == 0 || now.saturating_sub(last.get()) >= SUSPECT_GAP_MICROS {
+            last.set(now.max(1));
+            worker.report_suspect(&self.plan.endpoints[index].shared);
         }
     }
 
@@ -119,6 +138,9 @@ impl Try {
     fn judge(&self, outcome: Outcome, until: u64, now: u64) {
         let upstream = &self.upstream;
         let micros = until.saturating_sub(self.began);
+        if matches!(outcome, Outcome::Failed | Outcome::TimedOut) {
+            upstream.suspect(&self.worker, self.index, now);
+        }
         let change = upstream.group.borrow_mut().judge(self.index, outcome, self.began, micros, now);
         if let Some(change) = change {
             self.worker.report_health(&upstream.plan.id, &upstream.texts[self.index], change);

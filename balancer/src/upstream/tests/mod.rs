@@ -204,7 +204,7 @@ fn check(words: &str, nodes: &str, script: &str) {
 #[test]
 fn tiers_and_weights() {
     check("", "1 1", "a b a b");
-    check("", "1 1 1", "abc- abc-");
+    check("", "1 1 1", "abc- bac-");
     check("", "1", "aaa");
     check("", "1 1d", "aaa");
     check("", "1d", "-");
@@ -229,7 +229,7 @@ fn health() {
     check("active", "1 1", "xa b b +a a b");
     check("active", "1 1b", "xa b b +a a");
     check("active", "1 0", "xa b b +a a");
-    check("active", "1 1 1", "xa xb c c c- +b bc- +a abc-");
+    check("active", "1 1 1", "xa xb c c c- +b bc- +a cab-");
     check("active least_conn", "1 1 1", "xa b. c. b. c. +a a. a.");
     // None is well: all are used, in their tiers.
     check("active", "1 1", "xa xb a b a +a a a");
@@ -253,7 +253,7 @@ fn trials() {
     check("fails", "1 1", "a:fail b b @9.9 b @10.1 a. b b !a a b");
     check("fails", "1 1", "a:fail @10.1 b a:fail b b @20 b @20.2 a");
     check("fails", "1", "a:fail a a");
-    check("fails", "1 1", "ab:fail a b");
+    check("fails", "1 1", "ab:fail b a");
     check("fails least_conn", "1 1", "a:fail b. b. @10.1 a. b. b. !a a.");
     // A try that began before the rest and fails after the trial began is not the trial.
     check("fails", "1 1b", "a. a:fail b @10.1 a. b");
@@ -514,4 +514,31 @@ fn another_is_one_that_may_be_used() {
     check("active", "1 1b", &[], &[0], true);
     check("active", "1 1d", &[], &[0], true); // an only one is picked again
     check("active", "1 1", &[], &[0, 1], false);
+}
+
+/// A node that fails at once gets its share of first tries, as any, and what it leaves is spread evenly.
+#[test]
+fn further_tries_take_no_turn() {
+    let check = |policy: &str, nodes: &str, expected: &[(usize, usize)]| {
+        let mut bench = Bench::new(policy, nodes);
+        let mut counts = vec![(0, 0); expected.len()];
+        for _ in 0..60 {
+            let first = bench.next("");
+            counts[first].0 += 1;
+            bench.finish(first, Outcome::Status(200));
+            if first == 0 {
+                let mut tried = Tried::new();
+                tried.add(first);
+                let Picked::Endpoint(second) = bench.pick("", None, &tried) else { panic!("another") };
+                counts[second].1 += 1;
+                bench.finish(second, Outcome::Status(200));
+            }
+        }
+        assert_eq!(counts, expected, "{policy} {nodes}");
+    };
+    for policy in ["roundrobin", "least_conn"] {
+        check(policy, "1 1", &[(30, 0), (30, 30)]);
+        check(policy, "1 1 1", &[(20, 0), (20, 10), (20, 10)]);
+    }
+    check("roundrobin", "1 2 1", &[(15, 0), (30, 10), (15, 5)]);
 }
