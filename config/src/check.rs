@@ -10,11 +10,13 @@ use crate::parse::beginning;
 use crate::place::Place;
 use crate::report::{Problem, Report};
 use crate::shadow;
+use crate::ssl;
 use crate::value::Value;
 
 /// Applies every rule. `tree` is what the document was read from.
 pub(crate) fn document(document: &Document, tree: &Value, report: &mut Report) {
     listeners(document, tree, report);
+    ssl::check(document, report);
     global_rules(document, report);
     let lacks = tree.get("routes").is_none() && tree.get("global_rules").is_none();
     if lacks && !report.syntax_is_broken {

@@ -43,6 +43,7 @@ impl Diff {
             diff.kinds.push((name, Changes { changed: vec![name.to_owned()], ..Changes::default() }));
         }
         diff.compare("listeners", &old.listeners, &new.listeners, |it| &it.name);
+        diff.compare("ssls", &old.ssls, &new.ssls, |it| &it.id);
         diff.compare("upstreams", &old.upstreams, &new.upstreams, |it| &it.id);
         diff.compare("services", &old.services, &new.services, |it| &it.id);
         diff.compare("plugin_configs", &old.plugin_configs, &new.plugin_configs, |it| &it.id);

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+pub use crate::client_tls::ClientTls;
 pub use crate::cores::{Buffers, Cores, Count, Driver, Ring};
 pub use crate::listener::{ListenAddress, Listener};
 pub use crate::log::{Access, Control, Diagnostics, Dns, Format, Log, Status};
@@ -18,6 +19,7 @@ pub use crate::plugin::{GlobalRule, Meta, PluginConfig, PluginEntry, Plugins};
 pub use crate::route::{Route, Timeouts, UpstreamRef};
 pub use crate::server::{Limits, RouterMode, Secret, Server};
 pub use crate::service::Service;
+pub use crate::ssl::{ClientAuth, Pair, Protocols, Ssl};
 pub use crate::upstream::{Keepalive, PassHost, Scheme, Upstream};
 
 /// Everything the operator wrote. Equality ignores where it was written.
@@ -37,6 +39,8 @@ pub struct Document {
     pub cores: Cores,
     /// `[[listeners]]` and what `[server] listen` says; never empty.
     pub listeners: Vec<Arc<Listener>>,
+    /// `[[ssls]]`
+    pub ssls: Vec<Arc<Ssl>>,
     /// `[[upstreams]]` (not those written inside routes and services)
     pub upstreams: Vec<Arc<Upstream>>,
     /// `[[services]]`
@@ -62,6 +66,7 @@ impl PartialEq for Document {
             && self.dns == other.dns
             && self.cores == other.cores
             && self.listeners == other.listeners
+            && self.ssls == other.ssls
             && self.upstreams == other.upstreams
             && self.services == other.services
             && self.routes == other.routes

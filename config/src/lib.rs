@@ -24,6 +24,7 @@
 
 pub mod balance;
 mod check;
+pub mod client_tls;
 pub mod cores;
 pub mod diff;
 pub mod document;
@@ -48,6 +49,7 @@ pub mod schema;
 pub mod server;
 pub mod service;
 mod shadow;
+pub mod ssl;
 #[cfg(test)]
 mod tests;
 pub mod units;

@@ -26,6 +26,8 @@ pub struct Listener {
     pub backlog: u32,
     /// What is spoken on it; `h1` for now.
     pub protocols: Vec<String>,
+    /// Whether it is TLS.
+    pub tls: bool,
     /// `off`: a PROXY header is not read.
     pub proxy_protocol: String,
     /// Where it stands.
@@ -146,6 +148,7 @@ impl Listener {
             address,
             backlog: BACKLOG_DEFAULT,
             protocols: vec!["h1".to_owned()],
+            tls: false,
             proxy_protocol: "off".to_owned(),
             place,
         }
@@ -168,14 +171,12 @@ impl Listener {
             reader.req_str("address").and_then(|text| address(text, address_place, reader.report()));
         let backlog = reader.range("backlog", 1..=1_000_000).map(|backlog| backlog as u32);
         read_protocols(&mut reader);
-        if reader.opt_bool("tls") == Some(true) {
-            let place = reader.value_place("tls");
-            crate::reader::not_built(reader.report(), place, "tls = true");
-        }
+        let tls = reader.opt_bool("tls").unwrap_or(false);
         reader.one_built("proxy_protocol", &[("off", ())], &["on", "v1", "v2", "optional", "required"]);
         let sound = reader.finish();
         let mut listener = Listener::at(address.filter(|_| sound)?, value.place);
         listener.name = name.map_or(listener.name, str::to_owned);
+        listener.tls = tls;
         listener.backlog = backlog.unwrap_or(listener.backlog);
         Some(listener)
     }

@@ -21,6 +21,7 @@ use crate::report::{Problem, Report};
 use crate::route::{self, Known};
 use crate::server::{self, RouterMode, Server};
 use crate::service;
+use crate::ssl;
 use crate::upstream;
 use crate::value::Value;
 use crate::Also;
@@ -28,7 +29,6 @@ use crate::Also;
 /// What the language has and this version has not.
 const NOT_BUILT: &[&str] = &[
     "admin",
-    "ssls",
     "consumers",
     "consumer_groups",
     "credentials",
@@ -63,6 +63,7 @@ pub(crate) fn document(tree: &Value, env: &dyn Env, also: Also<'_>, report: &mut
         ..Document::default()
     };
     listeners(&mut document, server_value, &mut reader);
+    ssls(&mut document, &mut reader);
     resources(&mut document, server.router, &mut reader);
     document.server = server;
     reader.not_built(NOT_BUILT);
@@ -113,6 +114,20 @@ fn listeners(document: &mut Document, server: Option<&Value>, reader: &mut Reade
         list.extend(Listener::read(value, reader.report()));
     }
     document.listeners = list.into_iter().map(Arc::new).collect();
+}
+
+fn ssls(document: &mut Document, reader: &mut Reader<'_, '_>) {
+    let mut ids = Ids::default();
+    for value in tables(reader, "ssls") {
+        let Some((ssl, who)) = ssl::read(value, reader.report()) else {
+            broken("certificate", value, &mut ids, reader.report());
+            continue;
+        };
+        if who.id.is_some() {
+            ids.add("certificate", &ssl.id, &who.name, who.place, reader.report());
+        }
+        document.ssls.push(Arc::new(ssl));
+    }
 }
 
 fn resources(document: &mut Document, router: RouterMode, reader: &mut Reader<'_, '_>) {

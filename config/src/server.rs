@@ -94,6 +94,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// A client that takes nothing of its response.
     pub send_timeout: Duration,
+    /// From a TLS connection's beginning to the end of its handshake.
+    pub tls_handshake_timeout: Duration,
     /// Requests on one client connection; 0 is unlimited.
     pub keepalive_requests: u64,
 }
@@ -129,6 +131,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
             send_timeout: Duration::from_secs(60),
+            tls_handshake_timeout: Duration::from_secs(10),
             keepalive_requests: 0,
         }
     }
@@ -250,6 +253,9 @@ impl Limits {
             idle_timeout: reader.opt_timeout("idle_timeout").unwrap_or(default.idle_timeout),
             body_timeout: reader.opt_timeout("body_timeout").unwrap_or(default.body_timeout),
             send_timeout: reader.opt_timeout("send_timeout").unwrap_or(default.send_timeout),
+            tls_handshake_timeout: reader
+                .opt_timeout("tls_handshake_timeout")
+                .unwrap_or(default.tls_handshake_timeout),
             keepalive_requests: reader.opt_u64("keepalive_requests").unwrap_or(default.keepalive_requests),
         };
         reader.finish();

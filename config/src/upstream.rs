@@ -5,9 +5,10 @@ use std::time::Duration;
 use crate::balance::{
     self, Breaker, Checks, ConcurrencyLimit, Discovery, HashOn, Hedge, Outlier, Queue, Retry, Sticky,
 };
+use crate::client_tls::{self, ClientTls};
 use crate::identity::{self, Identity};
 use crate::names;
-use crate::node::{self, Node};
+use crate::node::{self, Node, NodeAddress};
 use crate::place::Place;
 use crate::reader::Reader;
 use crate::report::{Problem, Report};
@@ -36,6 +37,8 @@ pub struct Upstream {
     pub timeout: Timeouts,
     /// What is spoken to its endpoints.
     pub scheme: Scheme,
+    /// `tls`: how endpoints are verified under [`Scheme::Https`].
+    pub tls: ClientTls,
     /// Which `Host` they see.
     pub pass_host: PassHost,
     /// The `Host` of [`PassHost::Rewrite`].
@@ -100,6 +103,8 @@ pub enum Scheme {
     /// HTTP/1.1 in the clear.
     #[default]
     Http,
+    /// HTTP/1.1 over TLS.
+    Https,
 }
 
 /// Which `Host` endpoints see.
@@ -143,6 +148,7 @@ impl Upstream {
             retry_timeout: Duration::ZERO,
             timeout: Timeouts::default(),
             scheme: Scheme::Http,
+            tls: ClientTls::default(),
             pass_host: PassHost::Pass,
             upstream_host: None,
             keepalive: Keepalive::default(),
@@ -221,8 +227,10 @@ pub(crate) fn read(value: &Value, report: &mut Report) -> Option<(Upstream, Iden
     let kind = reader.one_of("type", KINDS);
     upstream.kind = kind.unwrap_or_default();
     let kind = kind.or_else(|| (!reader.has("type")).then(Kind::default));
-    let planned = ["https", "h2c", "grpc", "grpcs", "tcp", "tls", "udp"];
-    reader.one_built("scheme", &[("http", Scheme::Http)], &planned);
+    let planned = ["h2c", "grpc", "grpcs", "tcp", "tls", "udp"];
+    let built = [("http", Scheme::Http), ("https", Scheme::Https)];
+    upstream.scheme = reader.one_built("scheme", &built, &planned).unwrap_or_default();
+    read_tls(&mut upstream, &mut reader);
     upstream.retries = reader.range("retries", 0..=RETRIES_MAX).map(|retries| retries as u32);
     upstream.retry_timeout = reader.opt_duration("retry_timeout").unwrap_or_default();
     upstream.timeout = Timeouts::read(&mut reader);
@@ -231,7 +239,7 @@ pub(crate) fn read(value: &Value, report: &mut Report) -> Option<(Upstream, Iden
         upstream.keepalive = keepalive(pool, reader.report());
     }
     balance::read(&mut upstream, kind, &mut reader);
-    reader.not_built(&["tls", "http2"]);
+    reader.not_built(&["http2"]);
     reader.finish().then_some((upstream, identity))
 }
 
@@ -279,6 +287,27 @@ fn warn_of_twins(nodes: &[Node], reader: &mut Reader<'_, '_>) {
         let place = reader.value_place(if reader.has("servers") { "servers" } else { "nodes" });
         let what = format!("the node {} is written twice", twin[0]);
         reader.report().warning(place, what, "to give it a larger share, write `weight`");
+    }
+}
+
+/// `tls`, and what does not go together with `scheme`.
+fn read_tls(upstream: &mut Upstream, reader: &mut Reader<'_, '_>) {
+    upstream.tls.place = reader.value_place("scheme");
+    if let Some(value) = reader.opt_value("tls") {
+        upstream.tls = client_tls::read(value, reader.report());
+        if upstream.scheme == Scheme::Http && !reader.has("scheme") {
+            reader.report().warning(value, "`tls` has no effect", "write scheme = \"https\" as well");
+        }
+    }
+    let port = |node: &Node| match &node.address {
+        NodeAddress::Ip(address) => Some(address.port()),
+        NodeAddress::Name { port, .. } => Some(*port),
+        NodeAddress::Unix(_) => None,
+    };
+    if upstream.scheme == Scheme::Https && upstream.nodes.iter().any(|node| port(node) == Some(80)) {
+        let place = reader.value_place(if reader.has("servers") { "servers" } else { "nodes" });
+        let what = "an https node on port 80";
+        reader.report().warning(place, what, "write the port, such as :443; without one it is 80");
     }
 }
 

@@ -57,6 +57,11 @@ struct Requests {
 
 const COUNTERS: &[(&str, &str, Read)] = &[
     ("ringway_connections_accepted_total", "Client connections accepted", |s| s.accepted.get()),
+    ("ringway_tls_handshakes_total", "TLS handshakes that succeeded", |s| s.tls_handshakes.get()),
+    ("ringway_tls_resumed_total", "TLS handshakes that resumed a session", |s| s.tls_resumed.get()),
+    ("ringway_tls_handshake_failures_total", "TLS handshakes that failed", |s| {
+        s.tls_handshake_failures.get()
+    }),
     ("ringway_accept_errors_total", "Accepts that failed, for lack of descriptors or memory", |s| {
         s.accept_errors.get()
     }),

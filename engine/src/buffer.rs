@@ -107,6 +107,14 @@ impl Buf {
         Self { memory, start: HEADROOM, end: HEADROOM, class: class as u8 + 1 }
     }
 
+    /// A buffer from this thread's pool that is filled from its very beginning: for records, around which
+    /// nothing is ever put.
+    pub fn bare(class: Class) -> Self {
+        let mut buf = Self::take(class);
+        (buf.start, buf.end) = (0, 0);
+        buf
+    }
+
     /// A buffer of its own size, for heads past the classes.
     pub fn sized(bytes: usize) -> Self {
         let memory = vec![0; HEADROOM + bytes + TAILROOM].into_boxed_slice();
@@ -141,6 +149,24 @@ impl Buf {
     /// Bytes a read could append.
     pub fn room(&self) -> usize {
         self.memory.len().saturating_sub(TAILROOM).saturating_sub(self.end)
+    }
+
+    /// The room that a read could fill; say with [`Buf::filled`] how much of it was.
+    pub fn room_mut(&mut self) -> &mut [u8] {
+        let end = self.end + self.room();
+        &mut self.memory[self.end..end]
+    }
+
+    /// Counts the first `count` bytes of the room to the data.
+    pub fn filled(&mut self, count: usize) {
+        self.end += count.min(self.room());
+    }
+
+    /// Puts as many of these bytes behind the data as fit, into the tailroom too; how many.
+    pub fn append_some(&mut self, bytes: &[u8]) -> usize {
+        let count = bytes.len().min(self.memory.len() - self.end);
+        self.append(&bytes[..count]);
+        count
     }
 
     /// Drops the first `count` bytes of data; an empty buffer starts over.

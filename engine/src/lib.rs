@@ -3,7 +3,7 @@
 //! In reading order: `reactor` (a core's thread and ring), `worker` (what a
 //! core owns), `channel` (control's commands), `listen` (sockets, accepting),
 //! `http1` (a connection), `proxy` (an exchange, step by step), `upstream`
-//! (pools and connects), `plan` (the compiled configuration), `observe`
+//! (pools and connects), `tls` and `transport` (what bytes travel over), `plan` (the compiled configuration), `observe`
 //! (counters and the access log); below them `buffer`, `deadline`, `clock`,
 //! `sys`. Nothing here knows tokio; nothing here decides what balancer, proto
 //! or plugins decide.
@@ -21,6 +21,8 @@ pub mod proxy;
 pub mod reactor;
 mod start;
 pub mod sys;
+pub mod tls;
+pub mod transport;
 pub mod upstream;
 pub mod worker;
 

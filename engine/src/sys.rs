@@ -128,6 +128,14 @@ impl Socket {
         rustix::net::sockopt::socket_error(borrow(self.fd)).map_err(io::Error::from)?.map_err(io::Error::from)
     }
 
+    /// Sends what fits without waiting, as a last word before closing.
+    pub fn write_now(&self, bytes: &[u8]) -> usize {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: the pointer and length describe `bytes`.
+        let n = unsafe { libc::send(self.fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+        usize::try_from(n).unwrap_or(0)
+    }
+
     /// Receives what is there without waiting, as a last look before closing.
     pub fn read_now(&self, into: &mut [u8]) -> usize {
         // SAFETY: the pointer and length describe `into`.

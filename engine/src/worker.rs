@@ -54,6 +54,8 @@ pub struct Worker {
     pub pools: Pools,
     /// Client connections open now.
     pub connections: Cell<usize>,
+    /// TLS handshakes under way.
+    pub handshakes: Cell<usize>,
     /// Connections that hold a buffer and wait for a next request.
     pub waiting: Cell<usize>,
     /// Bytes of streaming request bodies that are kept for another try.
@@ -122,6 +124,7 @@ impl Worker {
             log,
             pools: Pools::default(),
             connections: Cell::new(0),
+            handshakes: Cell::new(0),
             waiting: Cell::new(0),
             kept_bytes: Cell::new(0),
             mirrors: Cell::new(0),
@@ -237,8 +240,9 @@ impl Worker {
             plan.listeners().iter().map(|listener| (crate::listen::id(listener), listener)).collect();
         self.listeners.borrow_mut().retain(|id, accepting| {
             let keep = wanted.contains_key(id);
-            if !keep {
-                accepting.stop();
+            match wanted.get(id) {
+                Some(listener) => accepting.info.tls.set(listener.tls),
+                None => accepting.stop(),
             }
             keep
         });
@@ -247,7 +251,7 @@ impl Worker {
             let unix = matches!(listener.address, config::ListenAddress::Unix(_));
             let port = std::os::fd::AsRawFd::as_raw_fd(&fd);
             let port = sys::local_addr(port).map_or(0, |address| address.port());
-            let info = ListenerInfo { name: listener.name.clone(), port };
+            let info = ListenerInfo { name: listener.name.clone(), port, tls: Cell::new(listener.tls) };
             match Accepting::start(self, fd, info, unix) {
                 Ok(accepting) => drop(self.listeners.borrow_mut().insert(id, accepting)),
                 Err(error) => tracing::error!(%error, listener = listener.name, "cannot accept on this core"),

@@ -57,7 +57,7 @@ fn syntax_errors_have_a_place() {
 
 #[test]
 fn what_is_not_built_yet_is_said_with_its_place() {
-    let output = check_file("[server]\nlisten = \":1\"\n[[upstreams]]\nname = \"a\"\nscheme = \"https\"\nservers = [\"127.0.0.1:1\"]\n[[routes]]\nupstream_id = \"a\"\n");
+    let output = check_file("[server]\nlisten = \":1\"\n[[upstreams]]\nname = \"a\"\nscheme = \"grpc\"\nservers = [\"127.0.0.1:1\"]\n[[routes]]\nupstream_id = \"a\"\n");
     assert_eq!(code(&output), 3);
     assert!(both(&output).contains("ringway.toml:5:"), "{}", both(&output));
 }

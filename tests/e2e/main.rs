@@ -29,6 +29,8 @@ mod routing;
 mod scale;
 mod targets;
 mod timeouts;
+mod tls;
+mod tls_upstreams;
 mod traffic;
 mod upgrade;
 mod upstreams;

@@ -15,6 +15,7 @@ pub mod origin;
 pub mod pattern;
 pub mod process;
 pub mod table;
+pub mod tls;
 pub mod wait;
 pub mod websocket;
 pub mod wire;

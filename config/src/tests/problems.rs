@@ -172,7 +172,6 @@ upstream = "127.0.0.1:1"
             r#"error 2:8 invalid name `x y` | only letters, digits, `-`, `_` and `.` | write a name such as "web", or leave it out"#,
             "error 4:14 `h2` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
             r#"error 4:20 unknown protocol `http` | must be `h1` | write protocols = ["h1"]"#,
-            "error 5:7 `tls = true` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
             r#"error 6:18 `proxy_protocol = "v2"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
             "error 7:1 `address` is missing | has no `address` | add `address`",
             "error 8:11 `backlog` is out of range: 0 | must be 1 to 1000000 | write a whole number from 1 to 1000000",
@@ -381,7 +380,7 @@ fn not_built() {
     check_body(
         r#"[admin]
 listen = "127.0.0.1:9180"
-[[ssls]]
+[[credentials]]
 [[consumers]]
 [[caches]]
 [discovery.consul]
@@ -390,7 +389,7 @@ upstream = "127.0.0.1:1"
 "#,
         &[
             "error 3:2 `admin` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
-            "error 5:3 `ssls` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
+            "error 5:3 `credentials` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
             "error 6:3 `consumers` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
             "error 7:3 `caches` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
             "error 8:12 `consul` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
@@ -399,8 +398,7 @@ upstream = "127.0.0.1:1"
     check_body(
         r#"[[upstreams]]
 name = "a"
-scheme = "https"
-tls = { verify = false }
+scheme = "grpcs"
 http2 = true
 nodes = [{ host = "127.0.0.1", metadata = {} }]
 [[upstreams]]
@@ -411,10 +409,9 @@ discovery_type = "nacos"
 upstream = "127.0.0.1:1"
 "#,
         &[
-            r#"error 5:10 `scheme = "https"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
-            "error 6:1 `tls` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
-            "error 7:1 `http2` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
-            r#"error 12:18 `discovery_type = "nacos"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
+            r#"error 5:10 `scheme = "grpcs"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
+            "error 6:1 `http2` is not built yet | this version cannot do it | remove it: what is written is never silently ignored",
+            r#"error 11:18 `discovery_type = "nacos"` is not built yet | this version cannot do it | remove it: what is written is never silently ignored"#,
         ],
     );
     check_body(

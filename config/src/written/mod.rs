@@ -10,6 +10,7 @@ mod balance;
 mod resources;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use schemars::{json_schema, JsonSchema, Schema, SchemaGenerator};
 
@@ -112,6 +113,8 @@ pub struct Document {
     pub cores: Option<Cores>,
     /// Where the gateway can be reached.
     pub listeners: Option<Vec<Listener>>,
+    /// Certificates by server name.
+    pub ssls: Option<Vec<Ssl>>,
     /// Groups of endpoints.
     pub upstreams: Option<Vec<Upstream>>,
     /// What several routes have in common.
@@ -205,6 +208,9 @@ pub struct Limits {
     /// For a client that takes nothing of its response.
     #[schemars(extend("default" = "60s"))]
     pub send_timeout: Option<Duration>,
+    /// From a TLS connection's beginning to the end of its handshake.
+    #[schemars(extend("default" = "10s"))]
+    pub tls_handshake_timeout: Option<Duration>,
     /// Requests on one client connection; 0 is unlimited.
     #[schemars(extend("default" = 0))]
     pub keepalive_requests: Option<u64>,
@@ -356,12 +362,83 @@ pub struct Listener {
     /// What is spoken on it.
     #[schemars(extend("default" = ["h1"]))]
     pub protocols: Option<Vec<Protocol>>,
-    /// Whether it is TLS; not built yet, so false.
+    /// Whether it is TLS; [[ssls]] has the certificates.
     #[schemars(extend("default" = false))]
     pub tls: Option<bool>,
     /// Whether a PROXY header is read; not built yet, so "off".
     #[schemars(extend("default" = "off"))]
     pub proxy_protocol: Option<Off>,
+}
+
+/// Certificates for a set of names.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Ssl {
+    /// Its id; the name, else the first server name where none is given.
+    pub id: Option<Id>,
+    /// Its name for people.
+    #[schemars(length(min = 1, max = 256))]
+    pub name: Option<String>,
+    /// What it is for.
+    #[schemars(length(max = 256))]
+    pub desc: Option<String>,
+    /// The operator's own marks.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// A server name, as `snis`.
+    pub sni: Option<OneOrList>,
+    /// Server names: "example.com", "*.example.com"; "*" or none for the default.
+    pub snis: Option<OneOrList>,
+    /// The certificate and its chain as PEM, such as "${file:/etc/ringway/fullchain.pem}".
+    pub cert: String,
+    /// Its key as PEM.
+    pub key: String,
+    /// Further certificates for the same names, with other kinds of keys.
+    pub certs: Option<Vec<String>>,
+    /// Their keys, in the same order.
+    pub keys: Option<Vec<String>>,
+    /// What clients have to show.
+    pub client: Option<SslClient>,
+    /// Which versions are spoken.
+    #[schemars(extend("default" = ["TLSv1.2", "TLSv1.3"]))]
+    pub ssl_protocols: Option<Vec<SslProtocol>>,
+    /// 0 takes it out of use.
+    #[schemars(range(max = 1), extend("default" = 1))]
+    pub status: Option<u8>,
+    /// Whom it is for.
+    #[schemars(extend("default" = "server"))]
+    pub r#type: Option<SslType>,
+}
+
+/// What clients have to show.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct SslClient {
+    /// Authorities whose certificates are believed, as PEM.
+    pub ca: String,
+    /// Certificates between the client's own and one of `ca`, at most.
+    #[schemars(range(max = 16), extend("default" = 1))]
+    pub depth: Option<u8>,
+    /// Paths that need no certificate.
+    pub skip_mtls_uri_regex: Option<Vec<String>>,
+}
+
+/// A version of TLS.
+#[derive(JsonSchema)]
+pub enum SslProtocol {
+    /// TLS 1.2
+    #[schemars(rename = "TLSv1.2")]
+    Tls12,
+    /// TLS 1.3
+    #[schemars(rename = "TLSv1.3")]
+    Tls13,
+}
+
+/// Whom a certificate is for.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum SslType {
+    /// The gateway's clients.
+    Server,
 }
 
 /// What is spoken on a listener.

@@ -43,6 +43,8 @@ pub struct Upstream {
     /// What is spoken to its endpoints.
     #[schemars(extend("default" = "http"))]
     pub scheme: Option<UpstreamScheme>,
+    /// How endpoints are verified under scheme = "https".
+    pub tls: Option<UpstreamTls>,
     /// Which Host they see.
     #[schemars(extend("default" = "pass"))]
     pub pass_host: Option<PassHost>,
@@ -117,6 +119,25 @@ pub enum BalanceType {
 pub enum UpstreamScheme {
     /// HTTP/1.1 in the clear.
     Http,
+    /// HTTP/1.1 over TLS.
+    Https,
+}
+
+/// How endpoints are verified, and as whom the gateway comes.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct UpstreamTls {
+    /// Whether certificates are checked.
+    #[schemars(extend("default" = true))]
+    pub verify: Option<bool>,
+    /// Authorities that are believed, as PEM; the system's by default.
+    pub ca: Option<String>,
+    /// The gateway's own certificate, as PEM.
+    pub client_cert: Option<String>,
+    /// Its key, as PEM.
+    pub client_key: Option<String>,
+    /// The name asked for and checked; the node's by default, or upstream_host.
+    pub server_name: Option<String>,
 }
 
 /// Which Host endpoints see.

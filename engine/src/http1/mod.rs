@@ -24,6 +24,8 @@ use crate::listen::accept::ListenerInfo;
 use crate::proxy;
 use crate::proxy::fault::Fault;
 use crate::sys::Socket;
+use crate::tls;
+use crate::transport::Transport;
 use crate::worker::Worker;
 
 /// After this long without a byte a connection gives its buffer back.
@@ -42,8 +44,8 @@ const LINGER_BYTES_MAX: usize = 256 * 1024;
 pub struct Connection {
     /// Deadlines; before the socket, so that it is dropped first.
     pub watch: Watch,
-    /// The socket.
-    pub socket: Socket,
+    /// What its bytes travel over.
+    pub socket: Transport,
     /// The core it lives on.
     pub worker: Rc<Worker>,
     /// The other end; `None` on a unix socket.
@@ -58,7 +60,7 @@ impl Connection {
     /// Takes over an accepted socket and counts it.
     pub fn new(
         worker: &Rc<Worker>,
-        socket: Socket,
+        socket: Transport,
         peer: Option<SocketAddr>,
         listener: Rc<ListenerInfo>,
     ) -> Self {
@@ -119,6 +121,12 @@ pub enum After {
 ///
 /// Boxed, because an async function keeps its arguments twice: as given and as bound.
 pub async fn serve(connection: Box<Connection>) {
+    if let Transport::Tls(stream) = &connection.socket {
+        // Boxed as below: it is long over while the connection lives.
+        if !Box::pin(tls::accept::handshake(&connection, stream)).await {
+            return;
+        }
+    }
     let mut ready = false;
     while let Spell::Quiet(rest) = spell(&connection, ready).await {
         connection.watch.idle_in(rest);
@@ -130,6 +138,7 @@ pub async fn serve(connection: Box<Connection>) {
         }
         ready = true;
     }
+    connection.socket.say_goodbye();
 }
 
 /// Boxed in a function of its own: written in place, the compiler would reserve
@@ -160,7 +169,8 @@ async fn busy(connection: &Connection, mut ready: bool) -> Spell {
             head::Read::Quiet | head::Read::Closed => break Spell::Over,
             head::Read::Refused(fault) => {
                 if proxy::refuse(connection, &mut exchange, fault).await == After::Linger {
-                    linger(connection, input).await;
+                    drop(input);
+                    end(connection).await;
                 }
                 break Spell::Over;
             }
@@ -172,7 +182,8 @@ async fn busy(connection: &Connection, mut ready: bool) -> Spell {
             After::KeepAlive => {}
             After::Close => break Spell::Over,
             After::Linger => {
-                linger(connection, input).await;
+                drop(input);
+                end(connection).await;
                 break Spell::Over;
             }
         }
@@ -183,16 +194,20 @@ async fn busy(connection: &Connection, mut ready: bool) -> Spell {
 
 /// Closing a socket with unread data sends a reset, which can overtake the
 /// answer: so the sending side ends first, and what comes is dropped for a while.
-async fn linger(connection: &Connection, mut input: Buf) {
+async fn end(connection: &Connection) {
     connection.socket.shutdown(Shutdown::Write);
-    connection.watch.expire_in(LINGER);
+    linger(connection.socket.socket(), &connection.watch).await;
+}
+
+/// Reads and drops what still comes on a socket whose sending side has ended; under TLS too, what it says is of no
+/// interest.
+pub async fn linger(socket: &Socket, watch: &Watch) {
+    watch.expire_in(LINGER);
+    let mut input = Buf::take(Class::Read);
     let mut dropped = 0;
     while dropped < LINGER_BYTES_MAX {
         input.clear();
-        if input.is_vacant() {
-            input = Buf::take(Class::Read);
-        }
-        let (read, back) = connection.socket.read(input).await;
+        let (read, back) = socket.read(input).await;
         input = back;
         match read {
             Ok(count) if count > 0 => dropped += count,

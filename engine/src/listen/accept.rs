@@ -5,7 +5,7 @@
 //! without waiting, and only then is the socket closed, so that a reload loses
 //! no connection that the kernel had already completed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -18,6 +18,8 @@ use monoio::net::{TcpListener, UnixListener};
 use super::guard;
 use crate::http1;
 use crate::sys::{self, Socket};
+use crate::tls::TlsStream;
+use crate::transport::Transport;
 use crate::worker::Worker;
 
 /// Accepts kept in flight per listener and core.
@@ -31,6 +33,8 @@ pub struct ListenerInfo {
     pub name: String,
     /// The port clients connected to; 0 for a unix socket.
     pub port: u16,
+    /// Whether connections are TLS; a reload may change it for those that come after.
+    pub tls: Cell<bool>,
 }
 
 enum Socks {
@@ -71,6 +75,8 @@ impl Socks {
 /// A listener that is being accepted from; `stop` ends it.
 pub struct Accepting {
     canceller: RefCell<Option<Canceller>>,
+    /// What its connections know of it.
+    pub info: Rc<ListenerInfo>,
 }
 
 impl Accepting {
@@ -91,7 +97,7 @@ impl Accepting {
             let this = worker.clone();
             guard::spawn(worker, async move { accept_loop(this, socks, info, handle).await });
         }
-        Ok(Self { canceller: RefCell::new(Some(canceller)) })
+        Ok(Self { canceller: RefCell::new(Some(canceller)), info })
     }
 
     /// Stops accepting; what the kernel has already completed is still served.
@@ -149,6 +155,10 @@ async fn admit(worker: &Rc<Worker>, socket: Socket, peer: Option<SocketAddr>, in
 
 fn serve(worker: &Rc<Worker>, socket: Socket, peer: Option<SocketAddr>, info: &Rc<ListenerInfo>) {
     worker.stats.accepted.add(1);
-    let connection = Box::new(http1::Connection::new(worker, socket, peer, info.clone()));
+    let transport = match info.tls.get() {
+        false => Transport::Plain(socket),
+        true => Transport::Tls(Box::new(TlsStream::new(socket))),
+    };
+    let connection = Box::new(http1::Connection::new(worker, transport, peer, info.clone()));
     guard::spawn(worker, http1::serve(connection));
 }

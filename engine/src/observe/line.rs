@@ -87,6 +87,13 @@ fn json(x: &Exchange, micros: u64, out: &mut Vec<u8>) {
         statuses(x, out);
         number(out, "tries", u64::from(x.tries));
     }
+    if let Some(tls) = &x.tls {
+        text(out, "tls_version", tls.version.as_bytes());
+        text(out, "tls_cipher", tls.cipher.as_bytes());
+        if let Some(name) = &tls.name {
+            text(out, "sni", name.as_bytes());
+        }
+    }
     if let Some(agent) = x.request.get(Name::UserAgent) {
         text(out, "user_agent", agent);
     }

@@ -109,6 +109,12 @@ pub struct CoreStats {
     pub parked: Counter,
     /// Accepts that failed (EMFILE and the like).
     pub accept_errors: Counter,
+    /// TLS handshakes that succeeded.
+    pub tls_handshakes: Counter,
+    /// Of them those that resumed an earlier session.
+    pub tls_resumed: Counter,
+    /// TLS handshakes that failed, or were no TLS.
+    pub tls_handshake_failures: Counter,
     /// Tries beside a slow first one.
     pub hedges: Counter,
     /// Further tries that the retry budget refused.

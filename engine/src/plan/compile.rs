@@ -12,7 +12,7 @@ use config::{Document, Report, UpstreamRef};
 use proto::head::HeadLimits;
 
 use super::{Chain, Feeds, Plan, RoutePlan, Settings, Slots, UpstreamPlan};
-use crate::upstream::Address;
+use crate::upstream::PoolKey;
 
 /// Compiles `doc`, sharing with `prev` what did not change.
 ///
@@ -26,6 +26,7 @@ pub fn compile(
 ) -> Option<Arc<Plan>> {
     let before = report.problems().len();
     plugins::check_document(doc, report);
+    let tls = crate::tls::certs::compile(doc, &feeds.tickets, prev.map(|prev| &prev.tls), report);
     let mut compiler = Compiler {
         doc,
         feeds,
@@ -41,7 +42,7 @@ pub fn compile(
     let Compiler { upstreams, names, services, .. } = compiler;
     let failed =
         report.problems()[before..].iter().any(|problem| problem.severity == config::Severity::Error);
-    let globals = globals.filter(|_| !failed)?;
+    let (globals, tls) = (globals.filter(|_| !failed)?, tls?);
     Some(Arc::new(Plan {
         generation,
         document: doc.clone(),
@@ -49,13 +50,14 @@ pub fn compile(
         table,
         routes,
         places,
-        addresses: addresses(&upstreams),
+        pools: pools(&upstreams),
         upstreams,
         globals,
         slots,
         names: names.into_iter().collect(),
         services: services.into_iter().collect(),
         sticky_key: feeds.sticky_key,
+        tls,
     }))
 }
 
@@ -88,9 +90,9 @@ fn has_hole(value: &config::Value) -> bool {
     }
 }
 
-fn addresses(upstreams: &HashMap<String, Arc<UpstreamPlan>>) -> HashSet<Address> {
+fn pools(upstreams: &HashMap<String, Arc<UpstreamPlan>>) -> HashSet<PoolKey> {
     let endpoints = upstreams.values().flat_map(|upstream| &upstream.endpoints);
-    endpoints.map(|endpoint| endpoint.address.clone()).collect()
+    endpoints.map(super::Endpoint::pool_key).collect()
 }
 
 fn settings(doc: &Document) -> Settings {

@@ -25,7 +25,7 @@ pub use chains::{Chain, Link};
 pub use compile::{check_plugins, compile};
 pub use plugins::SharedState;
 
-use crate::upstream::Address;
+use crate::upstream::{Address, PoolKey};
 
 /// What changes often and is no configuration; control refreshes it.
 #[derive(Clone, Default)]
@@ -39,6 +39,8 @@ pub struct Feeds {
     pub workers: usize,
     /// What sticky cookies are authenticated with.
     pub sticky_key: [u8; 32],
+    /// What session tickets are made with.
+    pub tickets: crate::tls::Tickets,
     /// Plugin state that is exact over all cores and outlives plans.
     pub shared: plugins::SharedState,
 }
@@ -90,8 +92,9 @@ pub struct Plan {
     slots: Slots,
     names: Vec<String>,
     services: Vec<String>,
-    addresses: HashSet<Address>,
+    pools: HashSet<PoolKey>,
     sticky_key: [u8; 32],
+    tls: Arc<crate::tls::TlsPlan>,
 }
 
 /// Numbers for routes, so that workers can keep what is theirs in an array.
@@ -162,9 +165,14 @@ impl Plan {
         &self.table
     }
 
-    /// Whether any endpoint of this plan has the address.
-    pub fn uses(&self, address: &Address) -> bool {
-        self.addresses.contains(address)
+    /// The certificates.
+    pub fn tls(&self) -> &Arc<crate::tls::TlsPlan> {
+        &self.tls
+    }
+
+    /// Whether any endpoint of this plan has these connections.
+    pub fn uses(&self, key: &PoolKey) -> bool {
+        self.pools.contains(key)
     }
 }
 
@@ -274,6 +282,8 @@ pub struct Endpoint {
     pub host: String,
     /// Its weight, priority and roles.
     pub spec: balancer::upstream::NodeSpec,
+    /// How it is spoken to under `https`.
+    pub tls: Option<crate::tls::EndpointTls>,
     /// What the whole process knows of it.
     pub shared: Arc<balancer::endpoint::SharedEndpoint>,
 }
@@ -282,6 +292,13 @@ impl PartialEq for Endpoint {
     /// By what was written and resolved, not by what is known of it.
     fn eq(&self, other: &Self) -> bool {
         self.address == other.address && self.host == other.host && self.spec == other.spec
+    }
+}
+
+impl Endpoint {
+    /// Which kept connections are its.
+    pub fn pool_key(&self) -> PoolKey {
+        (self.address.clone(), self.tls.as_ref().map(|tls| tls.identity))
     }
 }
 

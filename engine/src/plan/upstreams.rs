@@ -28,6 +28,7 @@ impl Compiler<'_> {
     /// The compiled form of an upstream, the old one where nothing changed.
     pub(super) fn upstream(&mut self, source: &Arc<config::Upstream>) -> Arc<UpstreamPlan> {
         let mut endpoints = self.endpoints(source);
+        self.encrypt(source, &mut endpoints);
         let old = self.prev.and_then(|prev| prev.upstreams.get(&source.id));
         let same_key =
             source.sticky.is_none() || self.prev.is_some_and(|prev| prev.sticky_key == self.feeds.sticky_key);
@@ -93,6 +94,30 @@ impl Compiler<'_> {
                 self.upstreams.get(&upstream.id).is_some_and(|now| Arc::ptr_eq(now, upstream))
             })
         })
+    }
+
+    /// Under `https`, how each endpoint is spoken to. An upstream that did not change keeps what it has, sessions too.
+    fn encrypt(&mut self, source: &config::Upstream, endpoints: &mut [Endpoint]) {
+        if source.scheme != config::Scheme::Https {
+            return;
+        }
+        let host = match source.pass_host {
+            config::PassHost::Rewrite => source.upstream_host.as_deref(),
+            _ => None,
+        };
+        // What is wrong is in the report now, and there will be no plan.
+        let Some(tls) = crate::tls::connect::compile(&source.tls, host, self.report) else { return };
+        for endpoint in endpoints.iter_mut() {
+            endpoint.tls = tls.endpoint(&endpoint.host);
+            // The port stands in `Host` only where it is not the scheme's.
+            if let Some(host) = endpoint.host.strip_suffix(":443") {
+                endpoint.host = host.to_owned();
+            }
+            if endpoint.tls.is_none() {
+                let what = format!("no server name can be made of `{}`", endpoint.host);
+                self.report.error(source.place, what, "write `server_name` under `tls`");
+            }
+        }
     }
 
     fn endpoints(&mut self, source: &config::Upstream) -> Vec<Endpoint> {
@@ -214,7 +239,7 @@ fn endpoint(address: Address, host: String, spec: NodeSpec, workers: usize) -> E
         Address::Unix(path) => format!("unix:{}", path.display()),
     };
     let spec = NodeSpec { name: text.clone(), ..spec };
-    Endpoint { address, text, host, spec, shared: Arc::new(SharedEndpoint::new(workers)) }
+    Endpoint { address, text, host, spec, tls: None, shared: Arc::new(SharedEndpoint::new(workers)) }
 }
 
 /// What `pass_host = "node"` sends: the port stands only where it is not http's.

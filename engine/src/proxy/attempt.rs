@@ -60,6 +60,10 @@ impl TryError {
                 tracing::debug!(%error, "cannot connect to an upstream");
                 (Failure::NotSent, Fault::answer(502, Term::UpstreamConnect))
             }
+            ConnectError::Tls(error) => {
+                tracing::debug!(%error, "no TLS with an upstream");
+                (Failure::NotSent, Fault::answer(502, Term::UpstreamTls))
+            }
         };
         TryError { failure, sent: false, fault }
     }
@@ -127,7 +131,8 @@ pub async fn run(
     let began = clock::micros();
     worker.stats.upstream_connects.add(1);
     let address = &upstream.plan.endpoints[index].address;
-    let connected = connect(worker, address, times.connect, Some(&connection.watch)).await;
+    let tls = upstream.pools[index].tls.as_ref();
+    let connected = connect(worker, address, tls, times.connect, Some(&connection.watch)).await;
     *x.connect_us.get_or_insert(0) += clock::micros() - began;
     match connected {
         Ok(link) => on_link(connection, x, input, way, link, whole).await,

@@ -82,6 +82,8 @@ pub struct Exchange {
     pub peer_trusted: bool,
     /// Port of the listener.
     pub server_port: u16,
+    /// What the client's TLS handshake agreed upon; `None` in the clear.
+    pub tls: Option<Rc<crate::tls::Session>>,
     /// The client's socket, for `$server_addr`.
     pub client_fd: RawFd,
     /// When the head's first bytes were read, in microseconds.
@@ -179,6 +181,7 @@ impl Default for Exchange {
             peer: None,
             peer_trusted: false,
             server_port: 0,
+            tls: None,
             client_fd: -1,
             began: 0,
             connect_us: None,
@@ -243,6 +246,7 @@ impl Exchange {
             scratch.clear();
             scratch.shrink_to(SCRATCH_KEPT_MAX);
         }
+        self.tls = None;
         self.query = None;
         self.params.clear();
         self.route = None;
@@ -368,6 +372,37 @@ impl Exchange {
         Some(Cow::Owned(value.to_string().into_bytes()))
     }
 
+    /// `https` for a request that came over TLS.
+    pub fn scheme_seen(&self) -> &'static str {
+        if self.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        }
+    }
+
+    /// nginx's variables of a TLS connection.
+    fn tls_var(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        let tls = self.tls.as_ref()?;
+        match name {
+            "https" => Some(Cow::Borrowed(b"on")),
+            "ssl_protocol" => Some(Cow::Borrowed(tls.version.as_bytes())),
+            "ssl_cipher" => Some(Cow::Borrowed(tls.cipher.as_bytes())),
+            "ssl_server_name" => tls.name.as_ref().map(|name| Cow::Borrowed(name.as_bytes())),
+            "ssl_client_verify" => {
+                Some(Cow::Borrowed(if tls.client.is_some() { b"SUCCESS" } else { b"NONE" }))
+            }
+            "ssl_client_s_dn" => tls.client.as_ref().map(|it| Cow::Borrowed(it.subject.as_bytes())),
+            "ssl_client_i_dn" => tls.client.as_ref().map(|it| Cow::Borrowed(it.issuer.as_bytes())),
+            "ssl_client_serial" => tls.client.as_ref().map(|it| Cow::Borrowed(it.serial.as_bytes())),
+            "ssl_client_fingerprint" => {
+                tls.client.as_ref().map(|it| Cow::Borrowed(it.fingerprint.as_bytes()))
+            }
+            "ssl_session_reused" => Some(Cow::Borrowed(if tls.resumed { b"r" } else { b"." })),
+            _ => None,
+        }
+    }
+
     fn server_addr(&self) -> Option<Cow<'_, [u8]>> {
         let address = crate::sys::local_addr(self.client_fd)?;
         Self::number(address.ip().to_canonical())
@@ -407,7 +442,7 @@ impl Vars for Exchange {
             Var::Uri => Some(Cow::Borrowed(&self.path)),
             Var::RequestUri => Some(Cow::Borrowed(&self.target)),
             Var::Host => Some(Cow::Borrowed(&self.host)),
-            Var::Scheme => borrowed(b"http"),
+            Var::Scheme => borrowed(self.scheme_seen().as_bytes()),
             Var::RemoteAddr => Self::number(self.client),
             Var::RemotePort => Self::number(self.peer.map_or(0, |peer| peer.port())),
             Var::ServerAddr => self.server_addr(),
@@ -432,6 +467,7 @@ impl Vars for Exchange {
                 self.upstream_addr.as_ref().map(|address| Cow::Owned(address.as_bytes().to_vec()))
             }
             Var::Status => (self.status != 0).then(|| Self::number(self.status)).flatten(),
+            Var::Other(name) => self.tls_var(name),
             _ => None,
         }
     }
@@ -477,7 +513,7 @@ impl plugins::Exchange for Exchange {
     }
 
     fn scheme(&self) -> &str {
-        "http"
+        self.scheme_seen()
     }
 
     fn body(&self) -> Option<&[u8]> {

@@ -21,6 +21,8 @@ pub enum Term {
     ClientAbort,
     /// No endpoint could be connected to.
     UpstreamConnect,
+    /// The TLS handshake with the endpoint failed.
+    UpstreamTls,
     /// Connecting took too long.
     UpstreamConnectTimeout,
     /// The upstream took too long.
@@ -41,6 +43,10 @@ pub enum Term {
     Shed,
     /// All endpoints are at `max_conns`, and the wait for room was too long or not possible.
     Queue,
+    /// The client showed no certificate, and the path needs one.
+    ClientCertificate,
+    /// The name it asks for has another certificate than its connection.
+    Misdirected,
     /// The protocol was changed and the tunnel has ended.
     Tunnel,
 }
@@ -57,6 +63,7 @@ impl Term {
             Term::ClientTimeout => "client_timeout",
             Term::ClientAbort => "client_abort",
             Term::UpstreamConnect => "upstream_connect",
+            Term::UpstreamTls => "upstream_tls",
             Term::UpstreamConnectTimeout => "upstream_connect_timeout",
             Term::UpstreamTimeout => "upstream_timeout",
             Term::UpstreamReset => "upstream_reset",
@@ -67,6 +74,8 @@ impl Term {
             Term::CircuitOpen => "circuit_open",
             Term::Shed => "shed",
             Term::Queue => "queue",
+            Term::ClientCertificate => "client_certificate",
+            Term::Misdirected => "misdirected",
             Term::Tunnel => "tunnel",
         }
     }

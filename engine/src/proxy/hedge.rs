@@ -172,8 +172,7 @@ async fn asked(link: Link, bytes: Vec<u8>, times: Timeouts) -> (Ready, Vec<u8>) 
 
 /// Waits until something can be read, and makes sure that it is not the end.
 async fn answered(link: Link) -> Ready {
-    let ready = link.socket.readable().await;
-    if ready.is_ok() && link.socket.has_data() {
+    if link.socket.answered().await {
         return Ok(link);
     }
     let (failure, fault) = match link.watch.expired() {
@@ -204,7 +203,8 @@ fn start(connection: &Connection, x: &mut Exchange, way: &mut Way<'_>) -> Option
     let mut bytes = Vec::with_capacity(1024);
     write_request(x, upstream, this.index, &mut bytes);
     x.current_try = waited_for;
-    let link = upstream.pools[this.index].checkout();
+    let pool = upstream.pools[this.index].clone();
+    let link = pool.checkout();
     let address = upstream.plan.endpoints[this.index].address.clone();
     let (worker, times) = (worker.clone(), way.times);
     // Its time begins with it, not with the first's.
@@ -219,7 +219,7 @@ fn start(connection: &Connection, x: &mut Exchange, way: &mut Way<'_>) -> Option
                 ready => return ready,
             }
         }
-        let connected = connect(&worker, &address, times.connect, None).await;
+        let connected = connect(&worker, &address, pool.tls.as_ref(), times.connect, None).await;
         let link = connected.map_err(|error| (None, TryError::connect(&error)))?;
         asked(link, bytes, times).await.0
     });

@@ -144,7 +144,10 @@ impl Copy {
         let (index, times) = (this.index, upstream.plan.timeouts);
         let link = match upstream.pools[index].checkout() {
             Some(link) => Ok(link),
-            None => connect(worker, &upstream.plan.endpoints[index].address, times.connect, None).await,
+            None => {
+                let address = &upstream.plan.endpoints[index].address;
+                connect(worker, address, upstream.pools[index].tls.as_ref(), times.connect, None).await
+            }
         };
         let link = match link {
             Ok(link) => link,
@@ -153,7 +156,9 @@ impl Copy {
                 return this.fail(
                     match error {
                         ConnectError::TimedOut => Outcome::TimedOut,
-                        ConnectError::ClientGone | ConnectError::Io(_) => Outcome::Failed,
+                        ConnectError::ClientGone | ConnectError::Io(_) | ConnectError::Tls(_) => {
+                            Outcome::Failed
+                        }
                     },
                     None,
                 );

@@ -28,6 +28,7 @@ pub fn inspect(connection: &Connection, x: &mut Exchange) -> Result<(), Fault> {
         || connection.worker.draining()
         || (requests_max != 0 && served >= requests_max);
     read_target(x)?;
+    check_server_name(connection, x)?;
     check_expectation(x)?;
     if let (BodyLength::Fixed(bytes), Some(limit)) = (x.body_length, x.settings().limits.request_body) {
         if bytes > limit {
@@ -42,6 +43,7 @@ pub fn inspect(connection: &Connection, x: &mut Exchange) -> Result<(), Fault> {
 pub fn identify(connection: &Connection, x: &mut Exchange) {
     x.peer = connection.peer;
     x.server_port = connection.listener.port;
+    x.tls = connection.socket.session().cloned();
     x.client_fd = connection.socket.raw_fd();
     let peer = connection.peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
     let trusted = &x.settings().trusted;
@@ -124,6 +126,21 @@ fn to_origin_form(x: &mut Exchange, parsed: &target::Target, host: std::ops::Ran
         x.request.set_target(&target);
     }
     x.request.set(b"Host", &x.target[host]);
+}
+
+/// A request for a name that has another certificate belongs on a connection of its own (RFC 9110 section 15.5.20):
+/// otherwise what that name demands of its clients could be walked around.
+fn check_server_name(connection: &Connection, x: &Exchange) -> Result<(), Fault> {
+    let Some(shown) = x.tls.as_ref().and_then(|tls| tls.entry.as_ref()) else { return Ok(()) };
+    let plan = connection.worker.plan();
+    let tls = plan.plan.tls();
+    let name = std::str::from_utf8(&x.host).ok();
+    match tls.entry(name) {
+        Some(wanted) if !shown.covers(wanted) => Err(Fault::answer(421, Term::Misdirected)),
+        _ if x.tls.as_ref().is_some_and(|tls| tls.client.is_some()) || shown.lets_in(&x.path) => Ok(()),
+        // nginx's answer, and APISIX's, where only some paths go without.
+        _ => Err(Fault::answer(400, Term::ClientCertificate)),
+    }
 }
 
 fn check_expectation(x: &mut Exchange) -> Result<(), Fault> {
@@ -234,8 +251,9 @@ fn forwarding_fields(x: &mut Exchange) {
     x.request.set_known(Name::XRealIp, b"X-Real-IP", texts.client.of(x.client).as_bytes());
     proto::hop::append_forwarded_for(&mut x.request, texts.peer.of(peer));
     let trusted = x.peer_trusted;
+    let scheme = x.scheme_seen().as_bytes();
     if !(trusted && x.request.has(Name::XForwardedProto)) {
-        x.request.set_known(Name::XForwardedProto, b"X-Forwarded-Proto", b"http");
+        x.request.set_known(Name::XForwardedProto, b"X-Forwarded-Proto", scheme);
     }
     if !(trusted && x.request.has(Name::XForwardedHost)) {
         let host = x.request.get(Name::Host).unwrap_or_default();

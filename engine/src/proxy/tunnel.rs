@@ -14,7 +14,7 @@ use crate::buffer::{Buf, Class};
 use crate::deadline::Watch;
 use crate::http1::{write, Connection};
 use crate::plan::Timeouts;
-use crate::sys::Socket;
+use crate::transport::Transport;
 use crate::upstream::pool::Link;
 
 /// Runs until both directions have ended. `input` and `early` hold what either
@@ -72,7 +72,14 @@ struct Ended {
     broken: bool,
 }
 
-async fn pump(from: &Socket, to: &Socket, watch: &Watch, idle: &Watch, times: Timeouts, first: Buf) -> Ended {
+async fn pump(
+    from: &Transport,
+    to: &Transport,
+    watch: &Watch,
+    idle: &Watch,
+    times: Timeouts,
+    first: Buf,
+) -> Ended {
     let mut buf = first;
     let mut bytes = 0;
     loop {

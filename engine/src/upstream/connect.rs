@@ -17,6 +17,9 @@ use super::pool::Link;
 use super::Address;
 use crate::deadline::Watch;
 use crate::sys::{self, Socket};
+use crate::tls::connect::handshake;
+use crate::tls::{EndpointTls, TlsStream};
+use crate::transport::Transport;
 use crate::worker::Worker;
 
 /// Why there is no connection.
@@ -28,6 +31,8 @@ pub enum ConnectError {
     ClientGone,
     /// Refused, unreachable, out of descriptors ...
     Io(io::Error),
+    /// The TLS handshake failed: the certificate is not to be believed, or the endpoint speaks no TLS.
+    Tls(io::Error),
 }
 
 /// Connects to an endpoint within `timeout`, while `client`, if one is given, is watched.
@@ -38,18 +43,21 @@ pub enum ConnectError {
 pub async fn connect(
     worker: &Rc<Worker>,
     address: &Address,
+    tls: Option<&EndpointTls>,
     timeout: Duration,
     client: Option<&Watch>,
 ) -> Result<Link, ConnectError> {
     let (socket, pending) = begin(address, worker.legacy).map_err(ConnectError::Io)?;
     let watch = worker.wheel.watch(socket.raw_fd());
-    let link = Link { watch, socket, served: 0 };
-    if pending {
+    let link = Link { watch, socket: Transport::Plain(socket), served: 0 };
+    if pending || tls.is_some() {
         link.watch.expire_in(timeout);
+    }
+    if pending {
         if let Some(client) = client {
             client.guard_peer(link.socket.raw_fd());
         }
-        let ready = link.socket.writable().await;
+        let ready = link.socket.socket().writable().await;
         if let Some(client) = client {
             client.clear();
             if client.peer_gone() {
@@ -59,12 +67,36 @@ pub async fn connect(
         if link.watch.expired() {
             return Err(ConnectError::TimedOut);
         }
-        ready.and_then(|()| link.socket.take_error()).map_err(ConnectError::Io)?;
+        ready.and_then(|()| link.socket.socket().take_error()).map_err(ConnectError::Io)?;
         if !worker.legacy {
             sys::set_nonblocking_raw(link.socket.raw_fd(), false).map_err(ConnectError::Io)?;
         }
     }
-    Ok(link)
+    match tls {
+        None => Ok(link),
+        Some(tls) => Box::pin(encrypt(link, tls, client)).await,
+    }
+}
+
+/// The handshake, within what is left of the time to connect.
+async fn encrypt(link: Link, tls: &EndpointTls, client: Option<&Watch>) -> Result<Link, ConnectError> {
+    let Link { watch, socket: Transport::Plain(socket), served } = link else { return Ok(link) };
+    if let Some(client) = client {
+        client.guard_peer(socket.raw_fd());
+    }
+    let stream = Box::new(TlsStream::new(socket));
+    let shaken = handshake(&stream, tls).await;
+    if let Some(client) = client {
+        client.clear();
+        if client.peer_gone() {
+            return Err(ConnectError::ClientGone);
+        }
+    }
+    match shaken {
+        Ok(()) => Ok(Link { watch, socket: Transport::Tls(stream), served }),
+        Err(_) if watch.expired() => Err(ConnectError::TimedOut),
+        Err(error) => Err(ConnectError::Tls(error)),
+    }
 }
 
 /// A socket whose connect has begun, and whether it is still under way.

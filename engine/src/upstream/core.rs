@@ -47,7 +47,7 @@ impl CoreUpstream {
         drop(before);
         let keepalive = &plan.source.keepalive;
         CoreUpstream {
-            pools: plan.endpoints.iter().map(|one| worker.pools.of(&one.address, keepalive)).collect(),
+            pools: plan.endpoints.iter().map(|one| worker.pools.of(one, keepalive)).collect(),
             texts: plan.endpoints.iter().map(|one| Rc::from(one.text.as_str())).collect(),
             group: RefCell::new(group),
             queue: Queue::default(),

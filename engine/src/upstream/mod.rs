@@ -12,6 +12,9 @@ pub use self::core::{CoreUpstream, Try};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+/// What two connections have in common that may stand for each other: where they lead, and the TLS identity.
+pub type PoolKey = (Address, Option<crate::tls::connect::Identity>);
+
 /// Where an endpoint is.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Address {

@@ -13,18 +13,20 @@ use std::time::Duration;
 
 use config::Keepalive;
 
-use super::Address;
+use super::PoolKey;
 use crate::deadline::Watch;
 use crate::observe::CoreStats;
-use crate::plan::Plan;
-use crate::sys::{self, Socket};
+use crate::plan::{Endpoint, Plan};
+use crate::sys;
+use crate::tls::EndpointTls;
+use crate::transport::Transport;
 
 /// A connection to an endpoint. Dropping it closes it.
 pub struct Link {
     /// Its deadlines; before the socket, so that it is dropped first.
     pub watch: Watch,
-    /// The socket.
-    pub socket: Socket,
+    /// What its bytes travel over.
+    pub socket: Transport,
     /// Exchanges it has served.
     pub served: u64,
 }
@@ -32,7 +34,7 @@ pub struct Link {
 /// All pools of one core.
 #[derive(Default)]
 pub struct Pools {
-    map: RefCell<HashMap<Address, Rc<Pool>>>,
+    map: RefCell<HashMap<PoolKey, Rc<Pool>>>,
     /// Descriptors looked at and indexes found dead, kept between sweeps.
     swept: RefCell<(Vec<RawFd>, Vec<usize>)>,
 }
@@ -43,6 +45,8 @@ pub struct Pool {
     size: Cell<usize>,
     idle_timeout: Cell<Duration>,
     requests_max: Cell<u64>,
+    /// How new connections of it are encrypted, with this core's own sessions to resume.
+    pub tls: Option<EndpointTls>,
     /// Whether recent responses were larger than a small buffer.
     pub large: Cell<bool>,
 }
@@ -50,14 +54,15 @@ pub struct Pool {
 impl Pools {
     /// The pool of an endpoint, made if there is none. The settings written
     /// last count where two upstreams name the same address.
-    pub fn of(&self, address: &Address, settings: &Keepalive) -> Rc<Pool> {
+    pub fn of(&self, endpoint: &Endpoint, settings: &Keepalive) -> Rc<Pool> {
         let mut map = self.map.borrow_mut();
-        let pool = map.entry(address.clone()).or_insert_with(|| {
+        let pool = map.entry(endpoint.pool_key()).or_insert_with(|| {
             Rc::new(Pool {
                 idle: RefCell::default(),
                 size: Cell::new(0),
                 idle_timeout: Cell::default(),
                 requests_max: Cell::new(0),
+                tls: endpoint.tls.as_ref().map(EndpointTls::own),
                 large: Cell::new(false),
             })
         });
@@ -69,8 +74,8 @@ impl Pools {
 
     /// Closes what the plan no longer names.
     pub fn retain(&self, plan: &Plan) {
-        self.map.borrow_mut().retain(|address, pool| {
-            let used = plan.uses(address);
+        self.map.borrow_mut().retain(|key, pool| {
+            let used = plan.uses(key);
             if !used {
                 pool.size.set(0);
                 pool.idle.borrow_mut().clear();
