@@ -6,11 +6,13 @@
 //! on one core resumes on any, before and after a reload.
 
 pub mod accept;
+mod anyone;
 pub mod certs;
 mod client;
 pub mod connect;
 mod stream;
 
+pub use anyone::Anyone;
 pub use certs::{Entry, TlsPlan};
 pub use client::Client;
 pub use connect::{EndpointTls, UpstreamTls};
